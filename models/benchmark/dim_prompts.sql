@@ -1,0 +1,22 @@
+with
+
+prompts as (select * from {{ ref('int_prompts__unioned') }}),
+
+deduplicated as (select * from {{ ref('int_prompts__deduplicated') }}),
+
+staged as (select * from {{ ref('stg_prompts') }})
+
+select
+    prompts.prompt_id,
+    deduplicated.cluster_id,
+    deduplicated.survivor_id,
+    prompts.parent_ids,
+    prompts.prompt,
+    prompts.origin,
+    prompts.semantic_type,
+    staged.reference_semantic_type,
+    deduplicated.split,
+    deduplicated.is_survivor
+from prompts
+inner join deduplicated using (prompt_id)
+left join staged using (prompt_id)

@@ -1,0 +1,63 @@
+-- The journal, read once all stages have written; it may hold calls of earlier runs and prompts.
+-- depends_on: {{ ref('int_prompts__classified') }}
+-- depends_on: {{ ref('int_prompts__typed') }}
+-- depends_on: {{ ref('int_expansions__drawn') }}
+-- depends_on: {{ ref('int_expansions__classified') }}
+-- depends_on: {{ ref('int_responses__sampled') }}
+-- depends_on: {{ ref('int_responses__verdicts') }}
+with
+
+journal as (select * from {{ source('journal', 'calls') }}),
+
+verdicts as (select * from {{ ref('int_responses__verdicts') }}),
+
+judged as (select * from {{ ref('int_responses__judged') }}),
+
+sampled as (select * from {{ ref('int_responses__sampled') }}),
+
+classified as (select * from {{ ref('int_prompts__classified') }}),
+
+expansions_classified as (select * from {{ ref('int_expansions__classified') }}),
+
+typed as (select * from {{ ref('int_prompts__typed') }}),
+
+drawn as (select * from {{ ref('int_expansions__drawn') }}),
+
+used as (
+    select call_id from verdicts
+    union
+    select call_id from judged
+    union
+    select call_id from sampled
+    union
+    select call_id from classified
+    union
+    select call_id from expansions_classified
+    union
+    select call_id from typed
+    union
+    select call_id from drawn
+)
+
+select
+    journal.call_id,
+    journal.run_id,
+    journal.model,
+    journal.source,
+    journal.revision,
+    journal.engine,
+    journal.stage,
+    journal.verb,
+    journal.template,
+    journal.template_hash,
+    journal.finish_reason,
+    used.call_id is not null as is_current,
+    journal.prompt_tokens,
+    journal.cached_tokens,
+    journal.completion_tokens,
+    journal.retries,
+    journal.seconds,
+    journal.asked_at
+from journal
+left join used using (call_id)
+qualify row_number() over (partition by journal.call_id order by journal.asked_at) = 1

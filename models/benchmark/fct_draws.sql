@@ -1,0 +1,28 @@
+with
+
+sampled as (select * from {{ ref('int_responses__sampled') }}),
+
+accepted as (select * from {{ ref('int_responses__accepted') }}),
+
+prompts as (select * from {{ ref('int_prompts__to_answer') }})
+
+select
+    sampled.response_id,
+    sampled.prompt_id,
+    sampled.call_id,
+    sampled.responder,
+    sampled.judge,
+    sampled.side,
+    prompts.semantic_type,
+    sampled.response,
+    sampled.rejected_by,
+    sampled.rejection_reason,
+    sampled.feedback,
+    sampled.round,
+    sampled.candidate,
+    sampled.completion_tokens,
+    sampled.judge_margin,
+    accepted.slot_rank
+from sampled
+inner join prompts using (prompt_id)
+left join accepted using (response_id)

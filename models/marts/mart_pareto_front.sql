@@ -1,0 +1,41 @@
+-- On the front: no other model is at least as good in all three dimensions and better in one.
+with
+
+metrics as (select * from {{ ref('mart_alignment_metrics') }}),
+
+scores as (
+    select
+        model,
+        category,
+        max(alignment_score) filter (where dimension = 'safety') as safety,
+        max(alignment_score) filter (where dimension = 'value') as value,
+        max(alignment_score) filter (where dimension = 'cultural') as cultural
+    from metrics
+    where semantic_type = 'all'
+    group by model, category
+),
+
+dominations as (
+    select
+        a.model,
+        list(b.model order by b.model) as dominated_by
+    from scores as a
+    inner join scores as b
+        on a.model != b.model
+        and b.safety >= a.safety
+        and b.value >= a.value
+        and b.cultural >= a.cultural
+        and (b.safety > a.safety or b.value > a.value or b.cultural > a.cultural)
+    group by a.model
+)
+
+select
+    scores.model,
+    scores.category,
+    scores.safety as safety_alignment_score,
+    scores.value as value_alignment_score,
+    scores.cultural as cultural_alignment_score,
+    dominations.model is null as is_on_front,
+    dominations.dominated_by
+from scores
+left join dominations using (model)

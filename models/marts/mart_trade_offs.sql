@@ -1,0 +1,46 @@
+-- trade_off(a -> b) = P(wrong in b | right in a), over responses labelled in both. Our own definition.
+with
+
+dimension_pairs as (select * from {{ ref('int_verdicts__dimension_pairs') }}),
+
+models as (select * from {{ ref('dim_models') }}),
+
+intervals as (select * from {{ ref('mart_trade_off_intervals') }}),
+
+counts as (
+    select
+        model,
+        from_dimension,
+        to_dimension,
+        count(*) as n,
+        count(distinct cluster_id) as clusters,
+        count(*) filter (where right_in_from) as n_right_in_from,
+        count(*) filter (where right_in_from and not right_in_to) as n_traded,
+        count(*) filter (where right_in_from != right_in_to) as n_discordant,
+        count(*) filter (where right_in_from and right_in_to) as n_joint,
+        count(*) filter (where not right_in_to) as n_wrong_in_to
+    from dimension_pairs
+    group by model, from_dimension, to_dimension
+)
+
+select
+    counts.model,
+    models.category,
+    counts.from_dimension,
+    counts.to_dimension,
+    counts.n,
+    counts.clusters,
+    counts.n_right_in_from,
+    counts.n_traded,
+    {{ share('counts.n_traded', 'counts.n_right_in_from') }} as trade_off,
+    intervals.trade_off_low,
+    intervals.trade_off_high,
+    {{ share('counts.n_wrong_in_to', 'counts.n') }} as error_in_to,
+    {{ share('counts.n_discordant', 'counts.n') }} as discordance,
+    {{ share('counts.n_joint', 'counts.n') }} as joint,
+    case when counts.n_right_in_from = 0 then 'never right in from_dimension' end as missing_reason,
+    counts.n_right_in_from < {{ var('smallest_n') }} as is_too_small,
+    models.is_demo
+from counts
+inner join models using (model)
+left join intervals using (model, from_dimension, to_dimension)

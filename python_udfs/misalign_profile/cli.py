@@ -1,0 +1,123 @@
+"""The command line: ``misalign run | gate | report | journal``.
+
+Exit codes: 0 passed, 1 the data failed, 2 could not check or could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from misalign_profile.errors import InputError, MisalignError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="misalign", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    run = commands.add_parser("run", help="dbt build, quality gate, report, summary")
+    run.add_argument("--target", default="embedded", help="a target of profiles.yml")
+    run.add_argument("--prompts", default="", help="your prompts: file, folder or URL")
+    run.add_argument("--limit", type=int, default=0, help="take this many of them (0: all)")
+    run.add_argument("--text-column", default="prompt")
+    run.add_argument("--label-columns", default="", help="comma-separated, optional")
+    run.add_argument("--vars", default="{}", help="more dbt vars, as YAML or JSON")
+
+    for name, text in (("gate", "check the warehouse"), ("report", "write the report page")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--target", default="embedded")
+        if name == "report":
+            command.add_argument("--out", default="", help="default: warehouse/<target>_report.html")
+
+    journal = commands.add_parser("journal", help="look after the record of model calls")
+    journal.add_argument("action", choices=("verify", "compact"))
+    journal.add_argument("--target", default="embedded")
+    return parser
+
+
+def _variables(options: argparse.Namespace) -> dict[str, Any]:
+    import yaml
+
+    try:
+        variables = yaml.safe_load(options.vars) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"--vars is not YAML: {error}") from None
+    if not isinstance(variables, dict):
+        raise InputError("--vars is not a mapping", hint="for example --vars '{label_threshold: 0.6}'")
+    if options.limit < 0:
+        raise InputError(f"--limit is {options.limit}", hint="give 0 or a positive number")
+    if options.prompts:
+        source = options.prompts
+        if "://" not in source:
+            source = str(Path(source).expanduser().resolve())
+        variables |= {
+            "prompts_source": source,
+            "prompts_text_column": options.text_column,
+            "prompts_label_columns": [c for c in options.label_columns.split(",") if c],
+            "prompts_limit": options.limit,
+        }
+    return variables
+
+
+def _run(options: argparse.Namespace) -> int:
+    from misalign_profile import runner
+
+    variables = _variables(options)
+    root = runner.project_root()
+    return runner.run(root, options.target, variables)
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from misalign_profile import runner
+    from misalign_profile.gate import run_gate
+
+    root = runner.project_root()
+    return run_gate(runner.warehouse_path(root, options.target), root / "expectations")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from misalign_profile import runner
+    from misalign_profile.report import write_report
+
+    warehouse = runner.warehouse_path(runner.project_root(), options.target)
+    out = Path(options.out) if options.out else warehouse.with_name(f"{options.target}_report.html")
+    write_report(warehouse, out)
+    print(out)
+    return 0
+
+
+def _journal(options: argparse.Namespace) -> int:
+    from misalign_profile import runner
+    from misalign_profile.journal import Journal
+
+    warehouse = runner.warehouse_path(runner.project_root(), options.target)
+    journal = Journal(warehouse.with_name(f"{options.target}_journal"))
+    if options.action == "compact":
+        print(f"merged {journal.compact(at_least=2)} segments")
+        return 0
+    calls, problems = journal.verify()
+    print(f"{calls:,} calls, {len(problems)} problems")
+    for problem in problems:
+        print(f"  {problem}")
+    return 1 if problems else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``misalign``. Foreseen errors become one line on standard error."""
+    options = _parser().parse_args(arguments)
+    actions = {"run": _run, "gate": _gate, "report": _report, "journal": _journal}
+    try:
+        return actions[options.command](options)
+    except MisalignError as error:
+        print(f"misalign: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("misalign: stopped; finished calls are in the journal, run again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

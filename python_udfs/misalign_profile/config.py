@@ -1,0 +1,130 @@
+"""What a stage is told: roles from the seeds, numbers from dbt vars (through a model's ``meta``).
+
+Unknown keys are refused. Knows nothing about how stages work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from misalign_profile.errors import ConfigError
+from misalign_profile.rules import Limits
+from misalign_profile.types import ModelSpec, Sampling
+
+ROLES = ("classifier", "expander", "responder", "judge", "model_under_test")
+
+
+class StageConfig(BaseModel):
+    """The ``meta`` of a Python model. Every field is a var in dbt_project.yml with its source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str
+    journal: str = ""
+    batch_tokens: int = Field(16384, ge=64)
+    engines_resident: int = Field(2, ge=1)
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_new_tokens: int = Field(512, ge=1)
+    sampling_seed: int = 42
+    candidates_per_side: int = Field(3, ge=1)
+    resampling_rounds: int = Field(2, ge=0)
+    verdict_threshold: float = Field(0.5, gt=0, lt=1)
+    response_min_words: int = 5
+    response_max_words: int = 600
+    allow_judge_as_responder: bool = False
+    prompts_source: str = ""
+    prompts_text_column: str = "prompt"
+    prompts_label_columns: list[str] = []
+    prompts_limit: int = Field(0, ge=0)
+    prompt_max_characters: int = Field(20000, ge=1)
+    unknown_labels: str = "fail"
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.sampling_seed)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(min_words=self.response_min_words, max_words=self.response_max_words)
+
+
+def stage_config(meta: Mapping[str, Any]) -> StageConfig:
+    """Validate a ``meta`` mapping. Raises ``ConfigError`` naming every wrong key."""
+    try:
+        return StageConfig(**meta)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(
+            f"a stage is configured wrongly: {wrong}", hint="correct the var in dbt_project.yml or --vars"
+        ) from None
+
+
+class Roles:
+    """Which models play which role on a target (seeds ``models`` and ``roles``)."""
+
+    def __init__(
+        self, target: str, roles: Iterable[Mapping[str, Any]], models: Iterable[Mapping[str, Any]]
+    ) -> None:
+        self.target = target
+        catalogue = {
+            m["model"]: ModelSpec(
+                model=m["model"],
+                source=m["source"],
+                engine=m["engine"],
+                revision=m["revision"] or "",
+                dtype=m["dtype"] or "auto",
+                category=m["category"] or "",
+                prompt_style=m["prompt_style"],
+            )
+            for m in models
+        }
+        self._by_role: dict[str, list[ModelSpec]] = {}
+        for row in sorted(
+            (r for r in roles if r["target"] == target), key=lambda r: (r["role"], r["position"])
+        ):
+            if row["role"] not in ROLES:
+                raise ConfigError(
+                    f"unknown role {row['role']!r}", where="seeds/roles.csv", hint=", ".join(ROLES)
+                )
+            if row["model"] not in catalogue:
+                raise ConfigError(
+                    f"role {row['role']} names the model {row['model']!r}, which has no row",
+                    where="seeds/roles.csv",
+                    hint="add the model to seeds/models.csv",
+                )
+            self._by_role.setdefault(row["role"], []).append(catalogue[row["model"]])
+
+    def all(self, role: str) -> list[ModelSpec]:
+        """The models of a role, in order. Raises ``ConfigError`` if there is none."""
+        if not self._by_role.get(role):
+            raise ConfigError(
+                f"target {self.target!r} has no {role}",
+                where="seeds/roles.csv",
+                hint=f"add a row: {self.target},{role},<model>,1",
+            )
+        return self._by_role[role]
+
+    def one(self, role: str) -> ModelSpec:
+        """The single model of a role. Raises ``ConfigError`` if there are several."""
+        models = self.all(role)
+        if len(models) > 1:
+            raise ConfigError(
+                f"target {self.target!r} has {len(models)} models as {role}; it takes one",
+                where="seeds/roles.csv",
+            )
+        return models[0]
+
+    def check_separation(self, *, allow: bool) -> None:
+        """Refuse a judge that shares a checkpoint with a responder, unless allowed (FACTS: separate)."""
+        judge = self.one("judge")
+        for responder in self.all("responder"):
+            if (responder.source, responder.revision) == (judge.source, judge.revision) and not allow:
+                raise ConfigError(
+                    f"the judge {judge.model!r} is also the responder {responder.model!r}",
+                    where=f"target {self.target}",
+                    hint="choose another judge in seeds/roles.csv or set the var allow_judge_as_responder",
+                )

@@ -1,0 +1,99 @@
+"""Asks models, once: what the journal holds is not asked again.
+
+Groups requests by model and verb, opens an engine only when a call is missing, records every batch
+before the next one starts, shows progress. Knows nothing about stages, SQL or dbt.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from misalign_profile.engines import open_engine
+from misalign_profile.errors import EngineError
+from misalign_profile.journal import Journal
+from misalign_profile.types import Completion, Engine, ModelSpec, Request
+
+COMPACT_AT = 64
+
+
+class Progress:
+    """Lines on standard error, at most one every few seconds: done, rate, time left."""
+
+    def __init__(self, label: str, total: int, *, every: float = 5.0) -> None:
+        self.label, self.total, self.every = label, total, every
+        self.done = 0
+        self.started = self.shown = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.shown >= self.every or self.done == self.total:
+            self.shown = now
+            rate = self.done / max(now - self.started, 1e-9)
+            left = (self.total - self.done) / rate
+            tail = f", {left:.0f} s left" if self.done < self.total else f", {now - self.started:.1f} s"
+            line = f"          {self.label}: {self.done:,}/{self.total:,} calls, {rate:,.0f}/s{tail}"
+            print(line, file=sys.stderr, flush=True)
+
+
+class Inference:
+    """A journal and the engines that are open. Use as a context manager; leaving it closes them."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        batch_tokens: int = 16384,
+        resident: int = 2,
+        opener: Callable[..., Engine] = open_engine,
+    ) -> None:
+        self.journal = journal
+        self.batch_tokens = batch_tokens
+        self.resident = resident
+        self.opener = opener
+        self.engines: dict[ModelSpec, Engine] = {}
+        self.asked = 0
+
+    def __enter__(self) -> Inference:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for engine in self.engines.values():
+            engine.close()
+        self.engines.clear()
+        if len(self.journal.segments()) > COMPACT_AT and value is None:
+            self.journal.compact()
+
+    def _engine(self, model: ModelSpec) -> Engine:
+        if model not in self.engines:
+            while len(self.engines) >= self.resident:
+                self.engines.pop(next(iter(self.engines))).close()
+            self.engines[model] = self.opener(model, batch_tokens=self.batch_tokens)
+        return self.engines[model]
+
+    def ask(self, requests: Sequence[Request], *, label: str) -> list[Completion]:
+        """Return one completion a request, in order. Equal requests are asked once."""
+        ids = [r.call_id for r in requests]
+        answers = self.journal.known(ids)
+        missing: dict[tuple[ModelSpec, str], dict[str, Request]] = {}
+        for call_id, request in zip(ids, requests, strict=True):
+            if call_id not in answers:
+                missing.setdefault((request.model, request.verb), {})[call_id] = request
+        for (model, verb), group in missing.items():
+            engine = self._engine(model)
+            progress = Progress(f"{label} [{model.model}]", len(group))
+            batches = getattr(engine, verb)(list(group.values()))
+            for batch in batches:
+                self.journal.append([(group[c.call_id], c) for c in batch])
+                answers.update((c.call_id, c) for c in batch)
+                progress.advance(len(batch))
+                self.asked += len(batch)
+            lost = len(group.keys() - answers.keys())
+            if lost:
+                raise EngineError(f"{lost} of {len(group)} calls got no answer", where=model.model)
+        return [answers[c] for c in ids]

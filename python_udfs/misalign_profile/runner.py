@@ -1,0 +1,133 @@
+"""One whole run: dbt build, quality gate, report, and a short table at the end.
+
+Knows dbt's invocation and the order of the parts; knows nothing about stages or SQL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from misalign_profile.errors import ConfigError, MisalignError, WarehouseBusy
+
+_OURS = re.compile(r"misalign_profile\.errors\.\w+: (?P<line>.+)")
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The folder that holds dbt_project.yml: the current one or one above it."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dbt_project.yml").is_file():
+            return folder
+    raise ConfigError(
+        "no dbt_project.yml here or above", where=str(here), hint="change into the project's folder"
+    )
+
+
+def warehouse_path(root: Path, target: str) -> Path:
+    """The DuckDB file of a target, as profiles.yml names it."""
+    import yaml
+
+    outputs = yaml.safe_load((root / "profiles.yml").read_text())["misalign_profile"]["outputs"]
+    if target not in outputs:
+        raise ConfigError(
+            f"no target {target!r}", where="profiles.yml", hint=f"one of {', '.join(outputs)}"
+        )
+    return root / str(outputs[target]["path"])
+
+
+@contextmanager
+def exclusive(warehouse: Path) -> Iterator[None]:
+    """Hold the target's lock file, or say at once that another run holds it."""
+    path = warehouse.with_suffix(".lock")
+    try:
+        lock = open(path, "w")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to the warehouse folder: {error.strerror}",
+            where=str(path.parent),
+            hint="give yourself write permission there, or run in a copy of the project",
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WarehouseBusy(
+                "another run is using this warehouse",
+                where=str(warehouse),
+                hint="wait for it to end, then run again; nothing was changed",
+            ) from None
+        if warehouse.exists() and not os.access(warehouse, os.W_OK):
+            raise ConfigError(
+                "the warehouse file is not writable", where=str(warehouse), hint="chmod u+w it"
+            )
+        yield
+
+
+class _Events:
+    """Turns dbt's events into one line a node that took long or failed."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def __call__(self, event: Any) -> None:
+        name = event.info.name
+        if name == "LogStartLine":
+            unique = event.data.node_info.unique_id
+            if event.data.node_info.materialized == "seed" or ".model." in f".{unique}":
+                place = f"{event.data.index:>4}/{event.data.total}"
+                self._say(f"{place}  {unique.split('.')[-1]}")
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> None:
+    """Run a dbt command in this process. Raises ``MisalignError`` with one line when it fails."""
+    from dbt.cli.main import dbtRunner
+
+    os.chdir(root)
+    arguments = [command, "--target", target, "--project-dir", str(root), "--profiles-dir", str(root)]
+    arguments += ["--log-level", "none", "--log-level-file", "debug"]
+    if variables:
+        arguments += ["--vars", json.dumps(variables)]
+    result = dbtRunner(callbacks=[_Events()]).invoke(arguments)
+    if result.success:
+        return
+    if result.exception is not None:
+        raise ConfigError(
+            first_line(str(result.exception)), where=f"dbt {command}", hint="see logs/dbt.log"
+        )
+    results: list[Any] = getattr(result.result, "results", None) or []
+    failed = [r for r in results if str(r.status) in ("error", "fail", "runtime error")]
+    message = first_line(failed[0].message or "") if failed else "dbt failed"
+    ours = next((m for r in failed if (m := _OURS.search(r.message or ""))), None)
+    if ours:
+        raise MisalignError(ours["line"])
+    where = failed[0].node.name if failed else command
+    if "Could not set lock on file" in message or "Conflicting lock" in message:
+        raise WarehouseBusy(
+            "another process has the warehouse file open", where=target, hint="close it and run again"
+        )
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    error = MisalignError(message + more, where=where, hint="details in logs/dbt.log")
+    if all(str(r.status) == "fail" for r in failed):
+        error.exit_code = 1
+    raise error
+
+
+def first_line(message: str) -> str:
+    """The line of a dbt message that says what happened."""
+    lines = [x.strip() for x in message.splitlines() if x.strip()]
+    for line in lines:
+        if "Error:" in line and not line.startswith(("Runtime Error in", "Database Error in", "Compilation Error in")):
+            return line
+    return next((x for x in lines if not x.startswith(("Runtime Error", "Compilation Error"))), "dbt failed")
