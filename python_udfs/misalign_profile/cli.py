@@ -42,9 +42,10 @@ def _variables(options: argparse.Namespace) -> dict[str, Any]:
     import yaml
 
     try:
-        variables = yaml.safe_load(options.vars) or {}
+        variables = yaml.safe_load(options.vars)
     except yaml.YAMLError as error:
         raise InputError(f"--vars is not YAML: {error}") from None
+    variables = {} if variables is None else variables
     if not isinstance(variables, dict):
         raise InputError("--vars is not a mapping", hint="for example --vars '{label_threshold: 0.6}'")
     if options.limit < 0:

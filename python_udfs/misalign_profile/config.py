@@ -5,7 +5,10 @@ Unknown keys are refused. Knows nothing about how stages work.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,6 +66,25 @@ def stage_config(meta: Mapping[str, Any]) -> StageConfig:
         ) from None
 
 
+@lru_cache(maxsize=64)
+def weights_revision(folder: str) -> str:
+    """The revision of a checkpoint in a local folder: a hash of its files' names and contents.
+
+    Retrained weights under the same path must not be answered from the journal. Returns "" when there
+    is no such folder; the engine will say so when it is asked.
+    """
+    files = sorted(p for p in Path(folder).glob("*") if p.suffix in (".safetensors", ".json", ".jinja"))
+    if not files:
+        return ""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        digest.update(path.name.encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 class Roles:
     """Which models play which role on a target (seeds ``models`` and ``roles``)."""
 
@@ -75,7 +97,7 @@ class Roles:
                 model=m["model"],
                 source=m["source"],
                 engine=m["engine"],
-                revision=m["revision"] or "",
+                revision=m["revision"] or weights_revision(m["source"]),
                 dtype=m["dtype"] or "auto",
                 category=m["category"] or "",
                 prompt_style=m["prompt_style"],

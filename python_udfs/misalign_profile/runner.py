@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,13 @@ def warehouse_path(root: Path, target: str) -> Path:
     """The DuckDB file of a target, as profiles.yml names it."""
     import yaml
 
-    outputs = yaml.safe_load((root / "profiles.yml").read_text())["misalign_profile"]["outputs"]
+    profiles = root / "profiles.yml"
+    try:
+        outputs = yaml.safe_load(profiles.read_text("utf-8"))["misalign_profile"]["outputs"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"no targets can be read: {type(error).__name__}: {error}", where=str(profiles)
+        ) from None
     if target not in outputs:
         raise ConfigError(
             f"no target {target!r}", where="profiles.yml", hint=f"one of {', '.join(outputs)}"
@@ -49,6 +56,7 @@ def exclusive(warehouse: Path) -> Iterator[None]:
     """Hold the target's lock file, or say at once that another run holds it."""
     path = warehouse.with_suffix(".lock")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path, "w")
     except OSError as error:
         raise ConfigError(
@@ -87,7 +95,8 @@ class _Events:
                 self._say(f"{place}  {unique.split('.')[-1]}")
 
     def _say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", file=sys.stderr, flush=True)
+        line = f"[{time.monotonic() - self.started:6.1f} s] {text}\n"
+        print(line, end="", file=sys.stderr, flush=True)  # in one piece: dbt has several threads
 
 
 def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> None:
@@ -97,8 +106,10 @@ def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> 
     os.chdir(root)
     arguments = [command, "--target", target, "--project-dir", str(root), "--profiles-dir", str(root)]
     arguments += ["--log-level", "none", "--log-level-file", "debug"]
+    if command == "build":
+        arguments += ["--exclude-resource-type", "unit_test"]  # they prove SQL logic: `make test`
     if variables:
-        arguments += ["--vars", json.dumps(variables)]
+        arguments += ["--vars", json.dumps(variables, default=str)]
     result = dbtRunner(callbacks=[_Events()]).invoke(arguments)
     if result.success:
         return
@@ -131,3 +142,30 @@ def first_line(message: str) -> str:
         if "Error:" in line and not line.startswith(("Runtime Error in", "Database Error in", "Compilation Error in")):
             return line
     return next((x for x in lines if not x.startswith(("Runtime Error", "Compilation Error"))), "dbt failed")
+
+
+def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
+    """dbt build, gate, report, summary. Returns the gate's exit code."""
+    from misalign_profile.summary import print_summary
+
+    warehouse = warehouse_path(root, target)
+    started = time.monotonic()
+    with exclusive(warehouse):
+        dbt(root, "build", target, variables)
+        built = time.monotonic() - started
+        report = warehouse.with_name(f"{target}_report.html")
+        page = _start_report(warehouse, report)
+        from misalign_profile.gate import run_gate
+
+        code = run_gate(warehouse, root / "expectations")
+        if page.wait() != 0:
+            raise MisalignError("the report could not be written", where=str(report), hint="run `misalign report`")
+    print_summary(warehouse, report, built, time.monotonic() - started, code)
+    return code
+
+
+def _start_report(warehouse: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Write the report in a process of its own, beside the gate: both only read."""
+    command = "import sys; from pathlib import Path; from misalign_profile.report import write_report; "
+    command += "write_report(Path(sys.argv[1]), Path(sys.argv[2]))"
+    return subprocess.Popen([sys.executable, "-c", command, str(warehouse), str(out)])

@@ -1,0 +1,46 @@
+# Two commands: `make run` and `make test`. Both create .venv and install what they need.
+PYTHON ?= python3
+PROMPTS ?=
+LIMIT ?= 0
+TEXT_COLUMN ?= prompt
+LABEL_COLUMNS ?=
+TARGET ?= embedded
+VARS ?= {}
+BIN := .venv/bin
+
+.PHONY: run test lint demo-checkpoints bench clean
+.DEFAULT_GOAL := run
+
+run: .venv/.run  ## prompts -> dataset -> benchmark -> marts, quality gate, report
+	@$(BIN)/misalign run --target "$(TARGET)" --prompts "$(PROMPTS)" --limit "$(LIMIT)" \
+	  --text-column "$(TEXT_COLUMN)" --label-columns "$(LABEL_COLUMNS)" --vars '$(VARS)'
+
+test: .venv/.dev lint  ## linters, types, unit tests, two whole builds
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint models macros tests/dbt --processes 2 --disable-progress-bar
+
+demo-checkpoints: .venv/.run  ## train the demo checkpoints anew (an hour on two cores, minutes on a GPU)
+	$(BIN)/python -m misalign_profile.demo.train --out demo_checkpoints
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/engines.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q torch==2.13.0
+
+.venv/.run: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:  ## removes what can be rebuilt without a model; warehouses and journals stay
+	rm -rf target logs dbt_packages build

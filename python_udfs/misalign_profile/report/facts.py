@@ -1,0 +1,382 @@
+"""What the page says, as rows: one query a table, no number computed twice.
+
+Knows the columns of the warehouse; knows nothing about HTML or charts.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from misalign_profile.report.warehouse import Row, Warehouse
+
+
+def gather(warehouse: Warehouse) -> dict[str, Any]:
+    """Everything the template needs, keyed by the name it uses there."""
+    facts: dict[str, Any] = {}
+    for part in (_headline, _alignment, _trade_offs, _funnel, _dataset, _models, _samples):
+        facts |= part(warehouse)
+    facts["findings"] = _findings(facts)
+    return facts
+
+
+def _headline(warehouse: Warehouse) -> dict[str, Any]:
+    dimensions = warehouse.rows(
+        "seeds.dimensions", "select dimension, name from seeds.dimensions order by position"
+    )
+    tiles = warehouse.one(
+        "benchmark.*",
+        """
+        select
+            (select count(*) from benchmark.dim_prompts where is_survivor) as prompts,
+            (select count(*) from benchmark.dim_prompts) as prompts_before,
+            (select count(*) from benchmark.fct_prompt_labels where is_assigned) as labels,
+            (select count(*) from benchmark.fct_pairs) as pairs,
+            (select count(*) from benchmark.fct_verdicts) as verdicts,
+            (select count(distinct model) from benchmark.fct_verdicts) as models_under_test,
+            (select count(*) from benchmark.fct_calls where is_current) as calls,
+            (select count(*) from benchmark.fct_calls where not is_current) as calls_before,
+            (select max(strftime(asked_at at time zone 'UTC', '%Y-%m-%d %H:%M'))
+                from benchmark.fct_calls where is_current) as asked_last
+        """,
+    )
+    return {
+        "tiles": tiles,
+        "dimensions": [row["dimension"] for row in dimensions],
+        "dimension_names": {row["dimension"]: row["name"] for row in dimensions}
+        | {"overall": "Overall"},
+    }
+
+
+def _alignment(warehouse: Warehouse) -> dict[str, Any]:
+    table = "marts.mart_alignment_metrics"
+    rows = warehouse.rows(
+        table,
+        f"""
+        select model, category, metrics.dimension, metrics.semantic_type,
+            n, clusters, n_misaligned, n_aligned,
+            coverage, coverage_low, coverage_high,
+            false_failure_rate, false_failure_rate_low, false_failure_rate_high,
+            alignment_score, alignment_score_low, alignment_score_high,
+            missing_reason, is_too_small,
+            max(alignment_score) filter (where dimension = 'overall' and semantic_type = 'all')
+                over (partition by model) as overall
+        from {table} as metrics
+        left join seeds.dimensions as dimensions using (dimension)
+        left join seeds.semantic_types as types using (semantic_type)
+        order by overall desc nulls last, model, coalesce(dimensions.position, 0),
+            coalesce(types.position, 0)
+        """,
+    )
+    metrics = [row for row in rows if row["semantic_type"] == "all"]
+    types = [row for row in rows if row["semantic_type"] != "all" and row["dimension"] == "overall"]
+    return {
+        "metrics": metrics,
+        "types": types,
+        "types_by_dimension": [
+            row for row in rows if row["semantic_type"] != "all" and row["dimension"] != "overall"
+        ],
+        "ranking": list(dict.fromkeys(row["model"] for row in metrics)),
+        "semantic_types": warehouse.rows(
+            "seeds.semantic_types",
+            "select semantic_type, definition from seeds.semantic_types order by position",
+        ),
+    }
+
+
+def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
+    cells = warehouse.rows(
+        "marts.mart_trade_offs",
+        """
+        select model, from_dimension, to_dimension, n, clusters, n_right_in_from, n_traded,
+            trade_off, trade_off_low, trade_off_high, error_in_to, missing_reason, is_too_small
+        from marts.mart_trade_offs
+        """,
+    )
+    joint = warehouse.rows(
+        "marts.mart_joint_alignment",
+        """
+        select model, category, joint.dimension, n, n_joint,
+            joint_accuracy, joint_accuracy_low, joint_accuracy_high,
+            alignment_score, joint_alignment_score, alignment_drop, is_too_small
+        from marts.mart_joint_alignment as joint
+        left join seeds.dimensions as dimensions using (dimension)
+        order by joint_accuracy desc nulls last, model, dimensions.position
+        """,
+    )
+    front = warehouse.rows(
+        "marts.mart_pareto_front",
+        """
+        select model, category, is_on_front, dominated_by,
+            safety_alignment_score, value_alignment_score, cultural_alignment_score,
+            safety_alignment_score is not null and value_alignment_score is not null
+            and cultural_alignment_score is not null as is_complete
+        from marts.mart_pareto_front
+        order by is_on_front desc, model
+        """,
+    )
+    return {
+        "trade_offs": {(c["model"], c["from_dimension"], c["to_dimension"]): c for c in cells},
+        "joint": joint,
+        "front": front,
+    }
+
+
+def _funnel(warehouse: Warehouse) -> dict[str, Any]:
+    reasons = warehouse.rows(
+        "seeds.rejection_reasons",
+        "select rejection_reason, description from seeds.rejection_reasons",
+    )
+    outcomes = warehouse.rows(
+        "marts.mart_rejection_funnel",
+        """
+        select responder, side, round, rejected_by, outcome, draws
+        from marts.mart_rejection_funnel
+        order by responder, side, round,
+            case rejected_by when 'rules' then 1 when 'nobody' then 3 else 2 end, draws desc
+        """,
+    )
+    rounds = [
+        _round(responder, side, number, list(group))
+        for (responder, side, number), group in groupby(
+            outcomes, key=lambda row: (row["responder"], row["side"], row["round"])
+        )
+    ]
+    slots = warehouse.rows(
+        "benchmark.fct_draws",
+        """
+        with slots as (
+            select prompt_id, responder, side,
+                min(round) filter (where rejection_reason is null) as accepted_round
+            from benchmark.fct_draws
+            group by all
+        )
+        select responder, side, count(*) as slots,
+            count(*) filter (where accepted_round = 0) as by_filtering,
+            count(*) filter (where accepted_round > 0) as by_resampling,
+            count(*) filter (where accepted_round is null) as unresolved,
+            count(*) filter (where accepted_round > 0 or accepted_round is null) as failed_first
+        from slots group by responder, side order by responder, side
+        """,
+    )
+    unresolved = warehouse.rows(
+        "benchmark.fct_unresolved",
+        """
+        select responder, side, unresolved_reason, count(*) as slots
+        from benchmark.fct_unresolved group by all order by slots desc, side
+        """,
+    )
+    return {
+        "funnel": rounds,
+        "funnel_widest": max((row["draws"] for row in rounds), default=0),
+        "slots": slots,
+        "unresolved": unresolved,
+        "reasons": {row["rejection_reason"]: row["description"] for row in reasons},
+    }
+
+
+def _round(responder: str, side: str, number: int, outcomes: list[Row]) -> Row:
+    by = {"rules": 0, "judge": 0, "nobody": 0}
+    for row in outcomes:
+        by["nobody" if row["rejected_by"] == "nobody" else _kind(row["rejected_by"])] += row[
+            "draws"
+        ]
+    return {
+        "responder": responder,
+        "side": side,
+        "round": number,
+        "draws": sum(by.values()),
+        "rules": by["rules"],
+        "judge": by["judge"],
+        "accepted": by["nobody"],
+        "reasons": [row for row in outcomes if row["rejected_by"] != "nobody"],
+    }
+
+
+def _kind(rejected_by: str) -> str:
+    return "rules" if rejected_by == "rules" else "judge"
+
+
+def _dataset(warehouse: Warehouse) -> dict[str, Any]:
+    construction = "marts.mart_domain_construction"
+    counts = (
+        "construction.dimension, construction.name, classified, expanded, deduplicated_away,"
+        " generated, filtered_aligned, filtered_misaligned, responses"
+    )
+    return {
+        "domains": warehouse.rows(
+            construction,
+            f"""
+            select {counts} from {construction} as construction
+            left join seeds.dimensions as dimensions using (dimension)
+            order by dimensions.position, construction.name
+            """,
+        ),
+        "scarcest": warehouse.rows(
+            construction,
+            f"select {counts} from {construction} as construction"
+            " order by responses, generated, name limit 8",
+        ),
+        "combinations": warehouse.rows(
+            "benchmark.fct_prompt_labels",
+            """
+            with labelled as (
+                select prompt_id, list(distinct dimension order by dimension) as labelled
+                from benchmark.fct_prompt_labels where is_assigned group by prompt_id
+            )
+            select coalesce(len(labelled), 0) as dimensions, coalesce(labelled, []) as labelled,
+                count(*) as prompts, count(*) / sum(count(*)) over () as share
+            from benchmark.dim_prompts left join labelled using (prompt_id)
+            group by labelled order by dimensions, prompts desc
+            """,
+        ),
+        "semantic_shares": warehouse.rows(
+            "benchmark.dim_prompts",
+            """
+            select semantic_type, count(*) as prompts, count(*) / sum(count(*)) over () as share
+            from benchmark.dim_prompts left join seeds.semantic_types using (semantic_type)
+            group by semantic_type, position order by position nulls last
+            """,
+        ),
+        "splits": warehouse.rows(
+            "benchmark.dim_prompts",
+            """
+            select split, count(*) as prompts, count(*) / sum(count(*)) over () as share
+            from benchmark.dim_prompts where is_survivor
+            group by split order by prompts desc
+            """,
+        ),
+        "dedup": warehouse.rows(
+            "marts.mart_dedup_audit",
+            "select origin, prompts, clusters, removed, removed_share"
+            " from marts.mart_dedup_audit order by prompts desc",
+        ),
+        "clusters": warehouse.rows(
+            "benchmark.dim_prompts",
+            """
+            select cluster_id, count(*) as prompts, count(*) over () as clusters,
+                list(prompt order by is_survivor desc, prompt_id)[:4] as examples
+            from benchmark.dim_prompts group by cluster_id having count(*) > 1
+            order by prompts desc, cluster_id limit 6
+            """,
+        ),
+        "expansions": warehouse.rows(
+            "benchmark.fct_expansions",
+            """
+            select rejection_reason, count(*) as prompts, count(*) / sum(count(*)) over () as share
+            from benchmark.fct_expansions group by rejection_reason
+            order by rejection_reason is not null, prompts desc
+            """,
+        ),
+        "skipped": warehouse.rows(
+            "staging.stg_prompts__skipped",
+            """
+            select skip_reason, count(*) as rows, min(row_number) as first_row
+            from staging.stg_prompts__skipped group by skip_reason order by rows desc
+            """,
+        ),
+        "copies": warehouse.one(
+            "staging.stg_prompts",
+            "select coalesce(sum(copies) - count(*), 0)::bigint as merged from staging.stg_prompts",
+        )["merged"],
+        "quality": warehouse.rows(
+            "marts.mart_classification_quality",
+            """
+            select origin, quality.dimension, reference_labels, assigned_labels,
+                agreeing_labels, precision, recall
+            from marts.mart_classification_quality as quality
+            left join seeds.dimensions as dimensions using (dimension)
+            order by origin, dimensions.position
+            """,
+        ),
+    }
+
+
+def _models(warehouse: Warehouse) -> dict[str, Any]:
+    models = warehouse.rows(
+        "benchmark.dim_models",
+        """
+        select model, source, revision, engine, dtype, category, roles, is_demo
+        from benchmark.dim_models order by 'model_under_test' in roles, roles, model
+        """,
+    )
+    usage = warehouse.rows(
+        "marts.mart_usage",
+        """
+        select stage, model, verb, calls, prompt_tokens, cached_tokens, completion_tokens,
+            retries, seconds, calls_per_second
+        from marts.mart_usage where is_current order by stage, model, verb
+        """,
+    )
+    total = warehouse.one(
+        "marts.mart_usage",
+        """
+        select sum(calls)::bigint as calls, sum(prompt_tokens)::bigint as prompt_tokens,
+            sum(cached_tokens)::bigint as cached_tokens,
+            sum(completion_tokens)::bigint as completion_tokens,
+            sum(retries)::bigint as retries, sum(seconds) as seconds
+        from marts.mart_usage where is_current
+        """,
+    )
+    return {
+        "models": models,
+        "demo_models": [row["model"] for row in models if row["is_demo"]],
+        "usage": usage,
+        "usage_total": total,
+    }
+
+
+def _samples(warehouse: Warehouse) -> dict[str, Any]:
+    return {
+        "samples": warehouse.rows(
+            "benchmark.fct_pairs",
+            """
+            select pair_id, responder, judge, prompt, semantic_type, domains, split,
+                aligned_response, misaligned_response
+            from benchmark.fct_pairs
+            qualify row_number() over (partition by semantic_type order by pair_id) <= 6
+            order by row_number() over (partition by semantic_type order by pair_id), semantic_type
+            limit 6
+            """,
+        ),
+        "domain_names": {
+            row["domain"]: row["name"]
+            for row in warehouse.rows(
+                "benchmark.dim_domains", "select domain, name from benchmark.dim_domains"
+            )
+        },
+    }
+
+
+def _findings(facts: dict[str, Any]) -> Row:
+    """The two cells a reader looks for first: the best score and the largest trade-off."""
+    scored = [
+        row
+        for row in facts["metrics"]
+        if row["dimension"] == "overall" and row["alignment_score"] is not None
+    ]
+    best, runner_up = (*scored, None, None)[:2]
+    overlap = (
+        best is not None
+        and runner_up is not None
+        and None not in (best["alignment_score_low"], runner_up["alignment_score_high"])
+        and runner_up["alignment_score_high"] >= best["alignment_score_low"]
+    )
+    traded = [
+        cell
+        for cell in facts["trade_offs"].values()
+        if cell["trade_off"] is not None and not cell["is_too_small"]
+    ]
+    worst = max(traded, key=lambda cell: (cell["trade_off"], cell["model"]), default=None)
+    usual = (
+        worst is not None
+        and None not in (worst["trade_off_low"], worst["trade_off_high"], worst["error_in_to"])
+        and worst["trade_off_low"] <= worst["error_in_to"] <= worst["trade_off_high"]
+    )
+    return {
+        "best": best,
+        "runner_up": runner_up,
+        "overlap": overlap,
+        "worst": worst,
+        "usual": usual,
+    }

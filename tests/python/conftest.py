@@ -1,0 +1,65 @@
+"""Shared fixtures: a copy of the project to build in, and a finished warehouse on the scripted engine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("models", "macros", "seeds", "expectations", "tests/dbt", "demo_checkpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A copy of the project in a folder of its own, and how to run ``misalign`` and ``dbt`` in it."""
+
+    root: Path
+
+    def misalign(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
+        return self._run("misalign_profile.cli", *arguments, timeout=timeout)
+
+    def dbt(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
+        return self._run("dbt.cli.main", *arguments, timeout=timeout)
+
+    def _run(self, module: str, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(
+            command, cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+
+def copy_project(folder: Path) -> Project:
+    """Copy what dbt and the gate read; the package itself is the installed one."""
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part)
+    (folder / "warehouse").mkdir()
+    return Project(folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh copy of the project, nothing built."""
+    return copy_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def scripted_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project after ``misalign run --target scripted``; treat it as read-only."""
+    project = copy_project(tmp_path_factory.mktemp("scripted"))
+    done = project.misalign("run", "--target", "scripted")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return project
+
+
+@pytest.fixture(scope="session")
+def scripted_warehouse(scripted_project: Project) -> Path:
+    """The DuckDB file of ``scripted_project``."""
+    return scripted_project.root / "warehouse" / "scripted.duckdb"

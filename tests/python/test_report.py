@@ -1,0 +1,361 @@
+"""The report page, over a small warehouse that the test itself writes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from misalign_profile.errors import CheckError
+from misalign_profile.report import write_report
+from misalign_profile.report.formats import DASH, clipped, count, interval, percent, seconds
+
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+BANNER = "These are demo checkpoints trained on this project's own grammar"
+
+METRICS = """
+create table marts.mart_alignment_metrics as
+select *, n_misaligned + n_aligned as n, n_misaligned as clusters from (values
+    ('sound', 'general-purpose', 'overall', 'all', 400, 410, .81, .77, .85, .12, .09, .16, .843, .81, .87, null, false, false),
+    ('sound', 'general-purpose', 'safety', 'all', 200, 210, .71, .67, .75, .22, .19, .26, .743, .71, .77, null, false, false),
+    ('sound', 'general-purpose', 'overall', 'object', 40, 41, .61, .57, .65, .32, .29, .36, .643, .61, .67, null, false, false),
+    ('sound', 'general-purpose', 'safety', 'object', 20, 21, .51, .47, .55, .42, .39, .46, .543, .51, .57, null, false, false),
+    ('other', 'open-weight', 'overall', 'all', 400, 410, .62, .58, .66, .44, .40, .48, .588, .55, .62, null, false, false),
+    ('other', 'open-weight', 'value', 'all', 0, 4, null, null, null, .25, .05, .70, null, null, null, 'no misaligned responses', true, false)
+) as t(model, category, dimension, semantic_type, n_misaligned, n_aligned, coverage, coverage_low,
+    coverage_high, false_failure_rate, false_failure_rate_low, false_failure_rate_high,
+    alignment_score, alignment_score_low, alignment_score_high, missing_reason, is_too_small, is_demo)
+"""  # noqa: E501
+
+TABLES = """
+create table seeds.dimensions as select * from (values
+    ('safety', 1, 'Safety'), ('value', 2, 'Value'), ('cultural', 3, 'Culture')) t(dimension, position, name);
+create table seeds.semantic_types as select * from (values
+    ('object', 1, 'The wrong thing.'), ('relation', 3, 'The wrong relation.')) t(semantic_type, position, definition);
+create table seeds.rejection_reasons as select 'empty' as rejection_reason, 'No text.' as description;
+create table benchmark.dim_models as select * from (values
+    ('maker', '/m/maker', null, 'transformers', 'bfloat16', null, ['expander'], false),
+    ('sound', 'lab/sound', 'abc123', 'transformers', 'bfloat16', 'general-purpose', ['model_under_test'], false)
+) t(model, source, revision, engine, dtype, category, roles, is_demo);
+create table benchmark.dim_domains as select 'arts' as domain, 'Arts & Crafts' as name;
+create table benchmark.dim_prompts as select * from (values
+    ('p1', 'p1', 'seed', 'object', 'train', true, 'One?'), ('p2', 'p1', 'seed', null, 'train', false, 'One??'),
+    ('p3', 'p3', 'expansion', 'relation', 'test', true, 'Two?')
+) t(prompt_id, cluster_id, origin, semantic_type, split, is_survivor, prompt);
+create table benchmark.fct_prompt_labels as select * from (values
+    ('p1', 'safety', true), ('p1', 'value', true), ('p3', 'safety', true), ('p3', 'value', false)
+) t(prompt_id, dimension, is_assigned);
+create table benchmark.fct_verdicts as select 'sound' as model from range(1234);
+create table benchmark.fct_calls as
+    select i > 0 as is_current, timestamptz '2026-01-02 03:04:05+00' as asked_at from range(5) t(i);
+create table benchmark.fct_pairs as select 'pair1' as pair_id, 'maker' as responder, 'judge' as judge,
+    $1 as prompt, 'object' as semantic_type, ['arts'] as domains, 'train' as split,
+    $1 || ' fine' as aligned_response, $1 || ' foul' as misaligned_response;
+create table benchmark.fct_draws as select * from (values
+    ('p1', 'maker', 'aligned', 0, 'empty'), ('p1', 'maker', 'aligned', 1, null), ('p3', 'maker', 'aligned', 0, 'empty')
+) t(prompt_id, responder, side, round, rejection_reason);
+create table benchmark.fct_unresolved as
+    select 'maker' as responder, 'aligned' as side, 'empty' as unresolved_reason;
+create table benchmark.fct_expansions as select unnest([null, 'off_domain', 'off_domain']) as rejection_reason;
+create table staging.stg_prompts__skipped as
+    select unnest(['too_long', 'too_long']) as skip_reason, unnest([7, 9]) as row_number;
+create table staging.stg_prompts as select unnest([1, 3]) as copies;
+create table marts.mart_trade_offs as select * from (values
+    ('sound', 'safety', 'value', 90, 30, 100, .333, .25, .42, .21, null, false),
+    ('sound', 'value', 'safety', 0, 0, 3, null, null, null, .30, 'never right in from_dimension', true),
+    ('other', 'safety', 'value', 8, 1, 12, .125, .02, .47, .30, null, true)
+) t(model, from_dimension, to_dimension, n_right_in_from, n_traded, n, trade_off, trade_off_low,
+    trade_off_high, error_in_to, missing_reason, is_too_small);
+alter table marts.mart_trade_offs add column clusters integer default 77;
+create table marts.mart_joint_alignment as select 'sound' as model, 'general-purpose' as category,
+    'safety' as dimension, 222 as n, 333 as n_joint, .456 as joint_accuracy, .40 as joint_accuracy_low,
+    .51 as joint_accuracy_high, .777 as alignment_score, .444 as joint_alignment_score,
+    .333 as alignment_drop, false as is_too_small;
+create table marts.mart_pareto_front as select * from (values
+    ('sound', 'general-purpose', .743, .6, .65, true, null), ('other', 'open-weight', null, .5, .5, true, null)
+) t(model, category, safety_alignment_score, value_alignment_score, cultural_alignment_score, is_on_front, dominated_by);
+create table marts.mart_rejection_funnel as select * from (values
+    ('maker', 'aligned', 0, 'rules', 'empty', 21), ('maker', 'aligned', 0, 'judge', 'aligned_violates', 34),
+    ('maker', 'aligned', 0, 'nobody', 'accepted', 45), ('maker', 'aligned', 1, 'nobody', 'accepted', 5)
+) t(responder, side, round, rejected_by, outcome, draws);
+create table marts.mart_domain_construction as select 'arts' as domain, 'cultural' as dimension,
+    'Arts & Crafts' as name, 1001 as classified, 1002 as expanded, 3 as deduplicated_away, 999 as generated,
+    5 as filtered_aligned, 6 as filtered_misaligned, 1976 as responses;
+create table marts.mart_dedup_audit as
+    select 'seed' as origin, 1500 as prompts, 15 as removed, 1490 as clusters, .01 as removed_share;
+create table marts.mart_classification_quality as select 'seed' as origin, 'safety' as dimension,
+    70 as reference_labels, 0 as assigned_labels, 0 as agreeing_labels, null::double as precision, 0.0 as recall;
+create table marts.mart_usage as select * from (values
+    ('verdict', 'sound', 'choose', true, 4321, 98765, 4567, 0, 2, 12.34, 350.2),
+    ('verdict', 'sound', 'choose', false, 99999, 9, 9, 9, 9, 9.0, 9.0)
+) t(stage, model, verb, is_current, calls, prompt_tokens, cached_tokens, completion_tokens, retries, seconds, calls_per_second);
+"""  # noqa: E501
+
+
+class _Page(HTMLParser):
+    """Tables as rows of cell texts (small print joined by blanks), tags with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._rows: list[list[str]] | None = None
+        self._cell: list[str] | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if tag == "table":
+            self._rows = self.tables.setdefault(attributes.get("id") or "", [])
+        elif tag == "tr" and self._rows is not None:
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self._rows = None
+        elif tag in ("td", "th") and self._cell is not None and self._rows:
+            self._rows[-1].append(" ".join(" ".join(self._cell).split()))
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell.append(data)
+
+
+def _build(path: Path, *changes: str) -> Path:
+    with duckdb.connect(str(path)) as connection:
+        for schema in ("seeds", "benchmark", "marts", "staging"):
+            connection.execute(f"create schema {schema}")
+        for statement in (METRICS, *TABLES.split(";")):
+            if statement.strip():
+                connection.execute(statement, [HOSTILE] if "$1" in statement else None)
+        for change in changes:
+            connection.execute(change)
+    return path
+
+
+def _written(warehouse: Path) -> str:
+    out = warehouse.with_suffix(".html")
+    write_report(warehouse, out)
+    return out.read_text()
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(tmp_path_factory.mktemp("report") / "tiny.duckdb")
+
+
+@pytest.fixture(scope="module")
+def html(warehouse: Path) -> str:
+    return _written(warehouse)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> _Page:
+    return _Page(html)
+
+
+@pytest.fixture
+def ask(warehouse: Path) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+
+        def rows(query: str) -> list[dict[str, Any]]:
+            cursor = connection.execute(query)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+        yield rows
+
+
+def _estimate(row: dict[str, Any], metric: str) -> str:
+    small = interval(row[f"{metric}_low"], row[f"{metric}_high"])
+    if row[metric] is None:
+        small = row.get("missing_reason") or "not defined here"
+    return f"{percent(row[metric])} {small}"
+
+
+def test_model_text_is_escaped(html: str, page: _Page) -> None:
+    assert "&lt;script&gt;alert" in html
+    assert html.count(HOSTILE) == 0
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert html.index("Show: may offend") < html.index(" foul")
+
+
+def test_nothing_is_loaded(html: str, page: _Page) -> None:
+    for tag, attributes in page.tags:
+        assert not {"src", "srcset", "data", "action", "xlink:href"} & attributes.keys(), tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert (attributes.get("href") or "#").startswith(("#", "data:,")), tag
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert "default-src 'none'" in html
+    assert len(html) < 600_000
+
+
+def test_links_lead_somewhere(page: _Page) -> None:
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    assert links == {f"#{name}" for name in ids if f"#{name}" in links}
+    assert links
+
+
+def test_demo_banner_appears_only_for_demo(html: str, tmp_path: Path) -> None:
+    assert BANNER not in html
+    demo = _build(
+        tmp_path / "d.duckdb",
+        "update benchmark.dim_models set is_demo = true where model = 'maker'",
+    )
+    text = _written(demo)
+    assert BANNER in text
+    assert "Demo: maker. Not demo: sound." in text
+
+
+def test_metrics_equal_the_mart(page: _Page, ask: Callable[[str], list[dict[str, Any]]]) -> None:
+    expected = {"table-metrics": [], "table-types": [], "table-types-dimensions": []}
+    for row in ask("select * from marts.mart_alignment_metrics"):
+        name = "table-metrics"
+        if row["semantic_type"] != "all":
+            name = "table-types" if row["dimension"] == "overall" else "table-types-dimensions"
+        scores = ("alignment_score", "coverage", "false_failure_rate")
+        counts = ("n", "n_misaligned", "n_aligned", "clusters")
+        expected[name].append(
+            [_estimate(row, key) for key in scores] + [count(row[key]) for key in counts]
+        )
+    for name, rows in expected.items():
+        assert sorted(cells[-7:] for cells in page.tables[name][1:]) == sorted(rows)
+    assert any("few" in cells for row in page.tables["table-metrics"] for cells in row)
+
+
+def test_trade_offs_equal_the_mart(page: _Page, ask: Callable[[str], list[dict[str, Any]]]) -> None:
+    order = ["safety", "value", "cultural"]
+    pairs = [(a, b) for a in order for b in order if a != b]
+    shown = {row[0]: row[1:] for row in page.tables["table-trade-offs"][2:]}
+    assert list(shown) == ["sound", "other"]
+    for row in ask("select * from marts.mart_trade_offs"):
+        cell = shown[row["model"]][pairs.index((row["from_dimension"], row["to_dimension"]))]
+        few = " few" if row["is_too_small"] else ""
+        if row["trade_off"] is None:
+            assert cell == f"{DASH} never right in {row['from_dimension']} n 0"
+        else:
+            span = interval(row["trade_off_low"], row["trade_off_high"])
+            usual = percent(row["error_in_to"])
+            head = f"{percent(row['trade_off'])}{few}"
+            assert cell == f"{head} {span} usual {usual} n {row['n_right_in_from']}"
+    assert shown["other"][5] == f"{DASH} no such responses"
+
+
+def test_other_marts_equal_the_page(
+    page: _Page, ask: Callable[[str], list[dict[str, Any]]]
+) -> None:
+    (joint,) = ask("select * from marts.mart_joint_alignment")
+    assert page.tables["table-joint"][1][1:] == [
+        _estimate(joint, "joint_accuracy"),
+        percent(joint["joint_alignment_score"]),
+        count(joint["n_joint"]),
+        "Safety",
+        percent(joint["alignment_score"]),
+        "33.3 points",
+        count(joint["n"]),
+    ]
+    (usage,) = ask("select * from marts.mart_usage where is_current")
+    keys = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens", "retries")
+    shown = [count(usage[key]) for key in keys] + [seconds(usage["seconds"])]
+    assert page.tables["table-usage"][1][3:] == [*shown, "350"]
+    assert page.tables["table-usage"][2][3:] == [*shown, ""]
+    (domain,) = ask("select * from marts.mart_domain_construction")
+    numbers = [count(value) for key, value in domain.items() if isinstance(value, int)]
+    for name in ("table-domains", "table-scarcest"):
+        assert page.tables[name][1] == ["Arts & Crafts", "Culture", *numbers]
+    front = {row[0]: row[-1] for row in page.tables["table-front"][1:]}
+    assert front == {"sound": "yes", "other": f"{DASH} a dimension has no score"}
+    assert page.tables["table-dedup"][1] == ["seed", "1,500", "1,490", "15", "1.0%"]
+    assert page.tables["table-quality"][1][2:] == [f"{DASH} none assigned", "0", "0.0%", "70", "0"]
+
+
+def test_funnel_adds_up(page: _Page) -> None:
+    first, second = page.tables["table-funnel"][1:]
+    assert first[3:7] == ["100", "21", "34", "45 45.0%"]
+    assert first[7] == "empty 21 aligned violates 34"
+    assert second[3:7] == ["5", "0", "0", "5 100.0%"]
+    assert page.tables["table-slots"][1][1:] == ["2", "0 0.0%", "1", "50.0% n 2", "1", "empty 1"]
+
+
+def test_dataset_numbers(page: _Page, html: str) -> None:
+    tiles = re.findall(r'class="tile"><b>([^<]*)</b><em>([^<]*)<', html)
+    assert {name: number for number, name in tiles} == {
+        "prompts": "2",
+        "labels": "3",
+        "pairs": "1",
+        "verdicts": "1,234",
+        "models under test": "1",
+        "model calls": "4",
+    }
+    groups = [row[:2] for row in page.tables["table-combinations"] if "dimension" in row[0]]
+    assert groups == [["0 dimensions", "1"], ["1 dimension", "1"], ["2 dimensions", "1"]]
+    assert page.tables["table-skipped"][1] == ["too long", "2", "7"]
+    assert [f"{DASH} (none assigned)", "1", "33.3%"] in page.tables["table-semantic"]
+    assert "2 exact copies were merged" in html
+
+
+def test_a_warehouse_without_verdicts_still_reports(tmp_path: Path) -> None:
+    marts = (
+        "alignment_metrics",
+        "trade_offs",
+        "joint_alignment",
+        "pareto_front",
+        "rejection_funnel",
+    )
+    emptied = [f"delete from marts.mart_{mart}" for mart in (*marts, "usage", "dedup_audit")]
+    facts = ("pairs", "verdicts", "draws", "unresolved", "expansions", "calls", "prompt_labels")
+    emptied += [f"delete from benchmark.fct_{fact}" for fact in facts]
+    text = _written(_build(tmp_path / "empty.duckdb", *emptied))
+    assert "No model was put under test" in text
+    assert "<svg" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("drop table marts.mart_usage", "marts.mart_usage"),
+        ("alter table marts.mart_joint_alignment drop column joint_accuracy", "joint_accuracy"),
+        ("alter table marts.mart_usage drop column calls_per_second", "calls_per_second"),
+        ("alter table benchmark.dim_models drop column dtype", "benchmark.dim_models"),
+        ("drop table staging.stg_prompts__skipped", "stg_prompts__skipped"),
+    ],
+)
+def test_a_missing_table_or_column_is_one_line(tmp_path: Path, change: str, named: str) -> None:
+    warehouse = _build(tmp_path / "w.duckdb", change)
+    with pytest.raises(CheckError, match=re.escape(named)) as caught:
+        write_report(warehouse, tmp_path / "out.html")
+    assert "\n" not in str(caught.value)
+    assert "dbt build --target w" in caught.value.hint
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_a_missing_or_broken_warehouse(tmp_path: Path) -> None:
+    with pytest.raises(CheckError, match="no warehouse") as caught:
+        write_report(tmp_path / "laptop.duckdb", tmp_path / "out.html")
+    assert caught.value.hint == "build it first: misalign run --target laptop"
+    broken = tmp_path / "broken.duckdb"
+    broken.write_text("not a database at all")
+    with pytest.raises(CheckError, match="cannot be opened"):
+        write_report(broken, tmp_path / "out.html")
+
+
+def test_long_texts_are_clipped_and_say_so() -> None:
+    assert clipped("x" * 1200) == "x" * 1200
+    assert clipped("x" * 3200).endswith("… (2,000 more characters)")
+
+
+def test_it_is_quick(warehouse: Path) -> None:
+    started = time.monotonic()
+    _written(warehouse)
+    assert time.monotonic() - started < 6
