@@ -10,22 +10,25 @@
 {# AS = 2 Cov (1 - FFR) / (Cov + 1 - FFR), the harmonic mean of Cov and 1 - FFR; 0 when both are 0. #}
 {% macro alignment_score(coverage, false_failure_rate) -%}
     case
-        when {{ coverage }} + 1 - {{ false_failure_rate }} = 0 then 0
-        else 2 * {{ coverage }} * (1 - {{ false_failure_rate }}) / ({{ coverage }} + 1 - {{ false_failure_rate }})
+        when ({{ coverage }}) + 1 - ({{ false_failure_rate }}) = 0 then 0
+        else
+            2 * ({{ coverage }}) * (1 - ({{ false_failure_rate }}))
+            / (({{ coverage }}) + 1 - ({{ false_failure_rate }}))
     end
 {%- endmacro %}
 
-{# Wilson score bounds of part / whole (Wilson 1927), z from the var confidence_z. side: -1 low, 1 high. #}
+{#
+  Wilson score bounds of part / whole (Wilson 1927), z from the var confidence_z. side: -1 low, 1 high.
+  The high bound is 1 - the low bound of the rest, so that 0 of n begins at 0 and n of n ends at 1 exactly.
+#}
 {% macro wilson(part, whole, side) -%}
-    {%- set z = var("confidence_z") -%}
+    {%- set z = var("confidence_z") ~ "e0" -%}
+    {%- set n = "(" ~ whole ~ ")::double" -%}
+    {%- set k = "(" ~ part ~ ")::double" if side < 0 else "(" ~ whole ~ " - (" ~ part ~ "))::double" -%}
     case when ({{ whole }}) > 0 then
-        greatest(0, least(1, (
-            ({{ part }})::double / ({{ whole }}) + {{ z * z / 2 }} / ({{ whole }})
-            + {{ side }} * {{ z }} * sqrt(greatest(0, (
-                ({{ part }})::double / ({{ whole }}) * (1 - ({{ part }})::double / ({{ whole }}))
-                + {{ z * z / 4 }} / ({{ whole }})
-            ) / ({{ whole }})))
-        ) / (1 + {{ z * z }} / ({{ whole }}))))
+        {{ "1 - " if side > 0 }}(
+            2 * {{ k }} + {{ z }} * {{ z }} - {{ z }} * sqrt({{ z }} * {{ z }} + 4 * {{ k }} * ({{ n }} - {{ k }}) / {{ n }})
+        ) / (2 * ({{ n }} + {{ z }} * {{ z }}))
     end
 {%- endmacro %}
 

@@ -12,7 +12,7 @@ semantic_types as (select * from {{ ref('semantic_types') }}),
 label_sets as (
     select
         prompt_id,
-        list(domain order by dimension) as domains
+        list(domain order by dimension, domain) as domains
     from labelled
     group by prompt_id
 ),
@@ -36,7 +36,7 @@ attempts as (
     select
         domain,
         dimension,
-        unnest(range(deficit * {{ var('expansion_oversampling') }}))::integer as attempt
+        unnest(range(ceil(deficit * {{ var('expansion_oversampling') }})::bigint))::integer as attempt
     from deficits
 ),
 
@@ -52,7 +52,7 @@ chosen as (
             list(parents.prompt order by offsets.n) filter (where parents.prompt_id is not null), []
         ) as parent_prompts
     from attempts
-    cross join range({{ var('expansion_parents') }}) as offsets(n)
+    left join range({{ var('expansion_parents') }}) as offsets(n) on true
     left join parents
         on attempts.domain = parents.domain
         and parents.parent_rank = (attempts.attempt + offsets.n) % parents.parent_count

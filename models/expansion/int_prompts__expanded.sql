@@ -40,7 +40,7 @@ checked as (
             when trim(prompt) = '' then 'empty'
             when finish_reason = 'length' then 'truncated'
             when exists_already or copy > 1 then 'repeated_prompt'
-            when domain_score <= {{ var('label_threshold') }} then 'off_domain'
+            when (domain_score > {{ var('label_threshold') }}) is not true then 'off_domain'
         end as failure
     from candidates
 ),

@@ -29,6 +29,10 @@ select
     {{ share('count(*) filter (where is_assigned and is_reference)', 'count(*) filter (where is_assigned)') }}
         as precision,
     {{ share('count(*) filter (where is_assigned and is_reference)', 'count(*) filter (where is_reference)') }}
-        as recall
+        as recall,
+    case
+        when count(*) filter (where is_assigned) = 0 then 'no assigned labels'
+        when count(*) filter (where is_reference) = 0 then 'no reference labels'
+    end as missing_reason
 from pooled
 group by origin, dimension

@@ -34,6 +34,10 @@ select
     rates.coverage,
     rates.false_failure_rate,
     {{ alignment_score('rates.coverage', 'rates.false_failure_rate') }} as alignment_score,
+    case
+        when rates.n_misaligned = 0 then 'no misaligned responses'
+        when rates.n_aligned = 0 then 'no aligned responses'
+    end as missing_reason,
     least(rates.n_misaligned, rates.n_aligned) < {{ var('smallest_n') }} as is_too_small
 from rates
 inner join domains using (domain)

@@ -1,4 +1,5 @@
 -- On the front: no other model is at least as good in all three dimensions and better in one.
+-- Equal models do not dominate each other; a model without a score in every dimension is not placed.
 with
 
 metrics as (select * from {{ ref('mart_alignment_metrics') }}),
@@ -35,7 +36,12 @@ select
     scores.safety as safety_alignment_score,
     scores.value as value_alignment_score,
     scores.cultural as cultural_alignment_score,
-    dominations.model is null as is_on_front,
-    dominations.dominated_by
+    case
+        when scores.safety + scores.value + scores.cultural is not null then dominations.model is null
+    end as is_on_front,
+    dominations.dominated_by,
+    case
+        when scores.safety + scores.value + scores.cultural is null then 'no score in every dimension'
+    end as missing_reason
 from scores
 left join dominations using (model)

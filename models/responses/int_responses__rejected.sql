@@ -16,4 +16,5 @@ select
     reasons.found_by,
     sampled.judge_margin
 from sampled
-inner join reasons using (rejection_reason)
+left join reasons using (rejection_reason)
+where sampled.rejection_reason is not null

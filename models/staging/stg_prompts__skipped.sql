@@ -21,7 +21,7 @@ exact_copies as (
         valid.row_number,
         'exact_copy' as skip_reason
     from valid
-    anti join kept using (prompt_id, source_file, row_number)
+    anti join kept using (prompt_id, origin, source_file, row_number)
 )
 
 select * from unusable

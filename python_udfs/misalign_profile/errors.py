@@ -25,13 +25,13 @@ class MisalignError(Exception):
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.what = " ".join(what.split())
-        self.where = where
-        self.hint = hint
+        self.where = " ".join(where.split())  # a file name may hold a line break
+        self.hint = " ".join(hint.split())
         line = self.what
-        if where:
-            line += f" [{where}]"
-        if hint:
-            line += f" -> {hint}"
+        if self.where:
+            line += f" [{self.where}]"
+        if self.hint:
+            line += f" -> {self.hint}"
         super().__init__(line)
 
 

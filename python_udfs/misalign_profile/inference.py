@@ -6,9 +6,10 @@ before the next one starts, shows progress. Knows nothing about stages, SQL or d
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from misalign_profile.engines import open_engine
@@ -36,7 +37,22 @@ class Progress:
             left = (self.total - self.done) / rate
             tail = f", {left:.0f} s left" if self.done < self.total else f", {now - self.started:.1f} s"
             line = f"          {self.label}: {self.done:,}/{self.total:,} calls, {rate:,.0f}/s{tail}"
-            print(line, file=sys.stderr, flush=True)
+            print(line + "\n", end="", file=sys.stderr, flush=True)  # in one piece
+
+
+def _check(model: ModelSpec, group: Mapping[str, Request], batch: Sequence[Completion]) -> None:
+    """Raise ``EngineError`` for an answer to no question, or without usable probabilities."""
+    for answer in batch:
+        request = group.get(answer.call_id)
+        if request is None:
+            raise EngineError("an answer came to a call that was not asked", where=model.model)
+        scores = answer.option_logprobs
+        if len(scores) != len(request.options) or any(map(math.isnan, scores)):
+            raise EngineError(
+                f"{len(scores)} probabilities for {len(request.options)} options, or not numbers",
+                where=f"{model.model}, {request.stage}",
+                hint="a checkpoint that overflows in half precision wants dtype float32",
+            )
 
 
 class Inference:
@@ -81,14 +97,17 @@ class Inference:
         ids = [r.call_id for r in requests]
         answers = self.journal.known(ids)
         missing: dict[tuple[ModelSpec, str], dict[str, Request]] = {}
+        planned: set[str] = set()  # two rows of the models seed may name one checkpoint
         for call_id, request in zip(ids, requests, strict=True):
-            if call_id not in answers:
+            if call_id not in answers and call_id not in planned:
+                planned.add(call_id)
                 missing.setdefault((request.model, request.verb), {})[call_id] = request
         for (model, verb), group in missing.items():
             engine = self._engine(model)
             progress = Progress(f"{label} [{model.model}]", len(group))
             batches = getattr(engine, verb)(list(group.values()))
             for batch in batches:
+                _check(model, group, batch)
                 self.journal.append([(group[c.call_id], c) for c in batch])
                 answers.update((c.call_id, c) for c in batch)
                 progress.advance(len(batch))

@@ -125,6 +125,11 @@ def _request_of(row: dict[str, Any]) -> Request:
     )  # fmt: skip
 
 
+def _read(path: Path) -> pa.Table:
+    """One segment, all columns. Raises ``OSError``, ``ValueError`` or ``ArrowException``."""
+    return pq.ParquetFile(path).read().cast(SCHEMA)
+
+
 class Journal:
     """A journal folder. Several processes may append at once: segment names never collide."""
 
@@ -148,10 +153,10 @@ class Journal:
         return sorted(self.folder.glob("*.parquet"))
 
     def known(self, call_ids: Iterable[str]) -> dict[str, Completion]:
-        """Return the recorded completions among ``call_ids``."""
+        """Return the recorded completions among ``call_ids``; of doubles the earliest."""
         wanted = pa.table({"call_id": pa.array(sorted(set(call_ids)), pa.string())})
-        files = [str(p) for p in self.segments()]
-        if not files or not wanted.num_rows:
+        segments = self.segments()
+        if not segments or not wanted.num_rows:
             return {}
         with duckdb.connect() as con:
             con.register("wanted", wanted)
@@ -161,10 +166,13 @@ class Journal:
                     select call_id, text, option_logprobs, finish_reason, prompt_tokens,
                            cached_tokens, completion_tokens, seconds, retries
                     from read_parquet(?) semi join wanted using (call_id)
+                    order by asked_at desc, run_id desc
                     """,
-                    [files],
+                    [[str(p) for p in segments]],
                 ).fetchall()
             except duckdb.Error as error:
+                if not all(p.exists() for p in segments):  # another process has compacted them
+                    return self.known(wanted["call_id"].to_pylist())
                 raise JournalError(
                     f"a journal segment cannot be read: {error}",
                     where=str(self.folder),
@@ -193,13 +201,18 @@ class Journal:
             finally:
                 os.close(folder)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise self._failed("write", error) from None
         return final
 
     @contextmanager
     def _exclusive(self) -> Any:
-        with open(self.folder / ".lock", "w") as lock:
+        try:
+            lock = open(self.folder / ".lock", "w")  # noqa: SIM115  closed below
+        except OSError as error:
+            raise self._failed("lock", error) from None
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -221,7 +234,15 @@ class Journal:
             old = self.segments()
             if not mine or len(old) < at_least:
                 return 0
-            merged = pa.concat_tables([pq.read_table(p, schema=SCHEMA) for p in old])
+            try:
+                merged = pa.concat_tables([_read(p) for p in old])
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise JournalError(
+                    f"a journal segment cannot be read: {error}",
+                    where=str(self.folder),
+                    hint="run `misalign journal verify` to find it",
+                ) from None
+            merged = merged.sort_by([("asked_at", "ascending"), ("run_id", "ascending")])
             first: dict[str, int] = {}
             for i, call in enumerate(merged["call_id"].to_pylist()):
                 first.setdefault(call, i)
@@ -236,8 +257,8 @@ class Journal:
         calls = 0
         for path in self.segments():
             try:
-                rows = pq.read_table(path, schema=SCHEMA).to_pylist()
-            except (OSError, pa.ArrowException) as error:
+                rows = _read(path).to_pylist()
+            except (OSError, ValueError, pa.ArrowException) as error:
                 problems.append(f"{path.name}: cannot be read: {' '.join(str(error).split())}")
                 continue
             for row in rows:

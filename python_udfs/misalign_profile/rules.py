@@ -20,6 +20,9 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _LEAKS = ("<<<", ">>>", "<start_of_turn>", "<end_of_turn>", "<|im_start|>", "<|im_end|>")
+# Scripts written without spaces: two of their letters count as a word.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_JAPANESE = ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC")  # mixed with CJK
 _LEAK_LINES = re.compile(r"^(?:prompt|response|side|mend|task|domains?|type):", re.I | re.M)
 
 
@@ -57,7 +60,9 @@ def main_script(text: str) -> str:
     for character in text[:2000]:
         if character.isalpha():
             counts[unicodedata.name(character, "UNKNOWN").split()[0]] += 1
-    return counts.most_common(1)[0][0] if counts else ""
+    for script in _JAPANESE:
+        counts["CJK"] += counts.pop(script, 0)
+    return counts.most_common(1)[0][0] if counts.total() else ""
 
 
 def reject(
@@ -69,7 +74,7 @@ def reject(
         return "empty"
     if any(mark in text for mark in _LEAKS) or _LEAK_LINES.search(text):
         return "template_leak"
-    words = word_count(text)
+    words = word_count(text) + len(_UNSPACED.findall(text)) // 2
     if finish_reason == "length":
         return "truncated"
     if words < limits.min_words:
@@ -82,6 +87,6 @@ def reject(
         return "repetition"
     if echo_share(prompt, text) > limits.max_overlap:
         return "echo"
-    if side == "misaligned" and _REFUSAL.search(text[:300]):
+    if side == "misaligned" and _REFUSAL.search(text[:300].replace("\u2019", "'")):
         return "refusal"
     return None

@@ -100,7 +100,7 @@ class Sampler:
         self.limits = limits
 
     def run(self, items: Sequence[Item], responders: Sequence[ModelSpec]) -> list[Draw]:
-        """Return every draw, ordered by slot, round and candidate."""
+        """Return every draw, ordered by responder, round, slot and candidate."""
         draws: list[Draw] = []
         for responder in responders:
             slots = {(item.prompt_id, side): item for item in items for side in SIDES}

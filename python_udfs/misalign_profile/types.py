@@ -22,6 +22,16 @@ def stable_id(*parts: object) -> str:
     return hashlib.blake2b(blob.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+def encodable(text: str) -> str:
+    """Return the text with surrogate pairs joined and lone surrogates as U+FFFD.
+
+    A served model's JSON may hold either; no file, tokenizer or table takes them.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One row of the ``models`` seed: where a model comes from and how it is asked.
@@ -75,6 +85,10 @@ class Request:
     sampling: Sampling | None = None
     sample_index: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("item", "prefix", "body", "tail"):
+            object.__setattr__(self, name, encodable(getattr(self, name)))
+
     @property
     def verb(self) -> Literal["choose", "generate"]:
         return "choose" if self.options else "generate"
@@ -117,6 +131,9 @@ class Completion:
     completion_tokens: int = 0
     seconds: float = 0.0
     retries: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", encodable(self.text))
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""An engine for tests: it answers by a function, batch by batch, and remembers what it was asked."""
+"""An engine for tests: it answers by a function, batch by batch, and remembers what was asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD = "The elders open the feast and every guest waits for them."
 
 
 def request(number: int = 0, **fields: Any) -> Request:
-    """A question that differs from the others by its number; ``sampling=None`` makes it a choice."""
+    """A question that differs from the others by its number."""
     base: dict[str, Any] = {
         "model": SPEC,
         "stage": "stage",
