@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--target", default="embedded")
         if name == "report":
-            command.add_argument("--out", default="", help="default: warehouse/<target>_report.html")
+            command.add_argument(
+                "--out", default="", help="default: warehouse/<target>_report.html"
+            )
 
     journal = commands.add_parser("journal", help="look after the record of model calls")
     journal.add_argument("action", choices=("verify", "compact"))
@@ -47,7 +49,9 @@ def _variables(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--vars is not YAML: {error}") from None
     variables = {} if variables is None else variables
     if not isinstance(variables, dict):
-        raise InputError("--vars is not a mapping", hint="for example --vars '{label_threshold: 0.6}'")
+        raise InputError(
+            "--vars is not a mapping", hint="for example --vars '{label_threshold: 0.6}'"
+        )
     if options.limit < 0:
         raise InputError(f"--limit is {options.limit}", hint="give 0 or a positive number")
     if options.prompts:
@@ -116,7 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"misalign: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("misalign: stopped; finished calls are in the journal, run again to go on", file=sys.stderr)
+        print(
+            "misalign: stopped; finished calls are in the journal, run again to go on",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -62,7 +62,8 @@ def stage_config(meta: Mapping[str, Any]) -> StageConfig:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(
-            f"a stage is configured wrongly: {wrong}", hint="correct the var in dbt_project.yml or --vars"
+            f"a stage is configured wrongly: {wrong}",
+            hint="correct the var in dbt_project.yml or --vars",
         ) from None
 
 
@@ -73,7 +74,9 @@ def weights_revision(folder: str) -> str:
     Retrained weights under the same path must not be answered from the journal. Returns "" when there
     is no such folder; the engine will say so when it is asked.
     """
-    files = sorted(p for p in Path(folder).glob("*") if p.suffix in (".safetensors", ".json", ".jinja"))
+    files = sorted(
+        p for p in Path(folder).glob("*") if p.suffix in (".safetensors", ".json", ".jinja")
+    )
     if not files:
         return ""
     digest = hashlib.blake2b(digest_size=8)
@@ -144,7 +147,10 @@ class Roles:
         """Refuse a judge that shares a checkpoint with a responder, unless allowed (FACTS: separate)."""
         judge = self.one("judge")
         for responder in self.all("responder"):
-            if (responder.source, responder.revision) == (judge.source, judge.revision) and not allow:
+            if (responder.source, responder.revision) == (
+                judge.source,
+                judge.revision,
+            ) and not allow:
                 raise ConfigError(
                     f"the judge {judge.model!r} is also the responder {responder.model!r}",
                     where=f"target {self.target}",

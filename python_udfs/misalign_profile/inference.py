@@ -35,8 +35,14 @@ class Progress:
             self.shown = now
             rate = self.done / max(now - self.started, 1e-9)
             left = (self.total - self.done) / rate
-            tail = f", {left:.0f} s left" if self.done < self.total else f", {now - self.started:.1f} s"
-            line = f"          {self.label}: {self.done:,}/{self.total:,} calls, {rate:,.0f}/s{tail}"
+            tail = (
+                f", {left:.0f} s left"
+                if self.done < self.total
+                else f", {now - self.started:.1f} s"
+            )
+            line = (
+                f"          {self.label}: {self.done:,}/{self.total:,} calls, {rate:,.0f}/s{tail}"
+            )
             print(line + "\n", end="", file=sys.stderr, flush=True)  # in one piece
 
 
@@ -77,7 +83,10 @@ class Inference:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for engine in self.engines.values():
             engine.close()

@@ -117,7 +117,13 @@ def _request_of(row: dict[str, Any]) -> Request:
     if row["verb"] == "generate":
         sampling = Sampling(row["temperature"], row["top_p"], row["max_new_tokens"], row["seed"])
     spec = ModelSpec(
-        row["model"], row["source"], row["engine"], row["revision"], row["dtype"], "", row["prompt_style"]
+        row["model"],
+        row["source"],
+        row["engine"],
+        row["revision"],
+        row["dtype"],
+        "",
+        row["prompt_style"],
     )
     return Request(
         spec, row["stage"], row["template"], row["template_hash"], row["item"], row["prefix"],
@@ -246,7 +252,9 @@ class Journal:
             first: dict[str, int] = {}
             for i, call in enumerate(merged["call_id"].to_pylist()):
                 first.setdefault(call, i)
-            self._write(merged.take(pa.array(list(first.values()))), f"compacted-{uuid.uuid4().hex[:12]}")
+            self._write(
+                merged.take(pa.array(list(first.values()))), f"compacted-{uuid.uuid4().hex[:12]}"
+            )
             for path in old:
                 path.unlink(missing_ok=True)
             return len(old)

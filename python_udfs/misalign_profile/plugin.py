@@ -15,9 +15,7 @@ from misalign_profile.text import simhash64
 def register(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the SQL functions on a connection; harmless when they are there already."""
     try:
-        connection.create_function(
-            "simhash64", simhash64, [VARCHAR], UBIGINT, type="arrow"
-        )
+        connection.create_function("simhash64", simhash64, [VARCHAR], UBIGINT, type="arrow")
     except duckdb.NotImplementedException:
         pass
     except duckdb.CatalogException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -48,7 +48,7 @@ class Template:
         return prefix, body, tail
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_template(name: str, style: str) -> Template:
     """Return the template ``templates/<style>/<name>.jinja``. Raises ``ConfigError`` if there is none."""
     root = resources.files("misalign_profile") / "templates" / style / f"{name}.jinja"

@@ -5,6 +5,7 @@ Knows dbt's invocation and the order of the parts; knows nothing about stages or
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,16 @@ def warehouse_path(root: Path, target: str) -> Path:
 def exclusive(warehouse: Path) -> Iterator[None]:
     """Hold the target's lock file, or say at once that another run holds it."""
     path = warehouse.with_suffix(".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "w")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to the warehouse folder: {error.strerror}",
-            where=str(path.parent),
-            hint="give yourself write permission there, or run in a copy of the project",
-        ) from None
-    with lock:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(path, "w"))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write to the warehouse folder: {error.strerror}",
+                where=str(path.parent),
+                hint="give yourself write permission there, or run in a copy of the project",
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -99,12 +100,32 @@ class _Events:
         print(line, end="", file=sys.stderr, flush=True)  # in one piece: dbt has several threads
 
 
+def check_variables(root: Path, variables: Mapping[str, Any]) -> None:
+    """Refuse a var that dbt_project.yml does not know: dbt itself would ignore the slip."""
+    import yaml
+
+    known = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    for name in variables:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "the vars are listed in dbt_project.yml"
+            raise ConfigError(f"unknown var {name!r}", where="--vars", hint=hint)
+
+
 def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> None:
     """Run a dbt command in this process. Raises ``MisalignError`` with one line when it fails."""
     from dbt.cli.main import dbtRunner
 
     os.chdir(root)
-    arguments = [command, "--target", target, "--project-dir", str(root), "--profiles-dir", str(root)]
+    arguments = [
+        command,
+        "--target",
+        target,
+        "--project-dir",
+        str(root),
+        "--profiles-dir",
+        str(root),
+    ]
     arguments += ["--log-level", "none", "--log-level-file", "debug"]
     if command == "build":
         arguments += ["--exclude-resource-type", "unit_test"]  # they prove SQL logic: `make test`
@@ -126,7 +147,9 @@ def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> 
     where = failed[0].node.name if failed else command
     if "Could not set lock on file" in message or "Conflicting lock" in message:
         raise WarehouseBusy(
-            "another process has the warehouse file open", where=target, hint="close it and run again"
+            "another process has the warehouse file open",
+            where=target,
+            hint="close it and run again",
         )
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     error = MisalignError(message + more, where=where, hint="details in logs/dbt.log")
@@ -139,9 +162,13 @@ def first_line(message: str) -> str:
     """The line of a dbt message that says what happened."""
     lines = [x.strip() for x in message.splitlines() if x.strip()]
     for line in lines:
-        if "Error:" in line and not line.startswith(("Runtime Error in", "Database Error in", "Compilation Error in")):
+        if "Error:" in line and not line.startswith(
+            ("Runtime Error in", "Database Error in", "Compilation Error in")
+        ):
             return line
-    return next((x for x in lines if not x.startswith(("Runtime Error", "Compilation Error"))), "dbt failed")
+    return next(
+        (x for x in lines if not x.startswith(("Runtime Error", "Compilation Error"))), "dbt failed"
+    )
 
 
 def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
@@ -149,6 +176,7 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
     from misalign_profile.summary import print_summary
 
     warehouse = warehouse_path(root, target)
+    check_variables(root, variables)
     started = time.monotonic()
     with exclusive(warehouse):
         dbt(root, "build", target, variables)
@@ -159,13 +187,17 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
 
         code = run_gate(warehouse, root / "expectations")
         if page.wait() != 0:
-            raise MisalignError("the report could not be written", where=str(report), hint="run `misalign report`")
+            raise MisalignError(
+                "the report could not be written", where=str(report), hint="run `misalign report`"
+            )
     print_summary(warehouse, report, built, time.monotonic() - started, code)
     return code
 
 
 def _start_report(warehouse: Path, out: Path) -> subprocess.Popen[bytes]:
     """Write the report in a process of its own, beside the gate: both only read."""
-    command = "import sys; from pathlib import Path; from misalign_profile.report import write_report; "
+    command = (
+        "import sys; from pathlib import Path; from misalign_profile.report import write_report; "
+    )
     command += "write_report(Path(sys.argv[1]), Path(sys.argv[2]))"
     return subprocess.Popen([sys.executable, "-c", command, str(warehouse), str(out)])

@@ -165,8 +165,12 @@ class Sampler:
             round_,
         )
         return [
-            self._draw(responder, slot, item, k, round_, feedback[slot], a, reason, verdicts.get(i, ()))
-            for i, ((slot, item, k), a, reason) in enumerate(zip(order, answers, reasons, strict=True))
+            self._draw(
+                responder, slot, item, k, round_, feedback[slot], a, reason, verdicts.get(i, ())
+            )
+            for i, ((slot, item, k), a, reason) in enumerate(
+                zip(order, answers, reasons, strict=True)
+            )
         ]
 
     def _judge(

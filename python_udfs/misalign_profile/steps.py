@@ -69,7 +69,9 @@ def read_source(meta: Mapping[str, Any], domains: Any, aliases: Any) -> pa.Table
     for row in _rows(domains):
         if row["domain"] in names:
             raise InputError(
-                f"the domain {row['domain']!r} stands twice", where="seeds/domains.csv", hint="remove one row"
+                f"the domain {row['domain']!r} stands twice",
+                where="seeds/domains.csv",
+                hint="remove one row",
             )
         names[row["domain"]] = tuple(filter(None, (row["name"], row["released_name"])))
     for row in _rows(aliases):
@@ -128,9 +130,7 @@ def classify(
         columns["none_score"] += [none] * size
         columns["call_id"] += [answer.call_id] * size
     types = [pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64(), pa.string()]
-    return pa.table(
-        {k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)}
-    )
+    return pa.table({k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)})
 
 
 @stage
@@ -159,9 +159,7 @@ def classify_types(
     scores = [_probabilities(a) for a in answers]
     data: dict[str, pa.Array] = {
         "prompt_id": pa.array([i["prompt_id"] for i in items], pa.string()),
-        "semantic_type": pa.array(
-            [TYPE_OPTIONS[s.index(max(s))] for s in scores], pa.string()
-        ),
+        "semantic_type": pa.array([TYPE_OPTIONS[s.index(max(s))] for s in scores], pa.string()),
     }
     for n, name in enumerate(TYPE_OPTIONS):
         data[f"{name}_score"] = pa.array([s[n] for s in scores], pa.float64())
@@ -171,7 +169,12 @@ def classify_types(
 
 @stage
 def expand(
-    meta: Mapping[str, Any], planned: Any, domains: Any, semantic_types: Any, models: Any, roles: Any
+    meta: Mapping[str, Any],
+    planned: Any,
+    domains: Any,
+    semantic_types: Any,
+    models: Any,
+    roles: Any,
 ) -> pa.Table:
     """New prompts for low-resource domains: one row per planned expansion, with the text drawn.
 
@@ -285,18 +288,18 @@ def sample_responses(
         )
         draws = sampler.run(items, cast.all("responder"))
     shared = {
-        m.model: (m.source, m.revision) == (judge.source, judge.revision) for m in cast.all("responder")
+        m.model: (m.source, m.revision) == (judge.source, judge.revision)
+        for m in cast.all("responder")
     }
     rows = [
-        {**asdict(d), "judge": judge.model, "judge_is_responder": shared[d.responder]} for d in draws
+        {**asdict(d), "judge": judge.model, "judge_is_responder": shared[d.responder]}
+        for d in draws
     ]
     return pa.Table.from_pylist(rows, _DRAW)
 
 
 @stage
-def verdicts(
-    meta: Mapping[str, Any], responses: Any, models: Any, roles: Any
-) -> pa.Table:
+def verdicts(meta: Mapping[str, Any], responses: Any, models: Any, roles: Any) -> pa.Table:
     """What every model under test says of every response: overall and in each labelled dimension.
 
     ``responses`` needs response_id, prompt, response, dimensions (list). The model sees prompt and
@@ -336,6 +339,4 @@ def verdicts(
             columns["p_misaligned"] += [yes_probability(a) for a in answers]
             columns["call_id"] += [a.call_id for a in answers]
     types = [pa.string(), pa.string(), pa.string(), pa.float64(), pa.string()]
-    return pa.table(
-        {k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)}
-    )
+    return pa.table({k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)})

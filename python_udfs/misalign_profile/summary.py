@@ -54,13 +54,21 @@ def print_summary(warehouse: Path, report: Path, built: float, total: float, gat
         worst = con.execute(_WORST).fetchall()
     prompts, survivors, expansions, draws, pairs, unresolved, verdicts, skipped, is_demo = row
     print()
-    print(f"{prompts:,} prompts ({expansions:,} expansions, {skipped:,} rows skipped), {survivors:,} survive")
-    print(f"{draws:,} draws -> {pairs:,} pairs, {unresolved:,} slots unresolved; {verdicts:,} verdicts")
+    print(
+        f"{prompts:,} prompts ({expansions:,} expansions, {skipped:,} rows skipped), {survivors:,} survive"
+    )
+    print(
+        f"{draws:,} draws -> {pairs:,} pairs, {unresolved:,} slots unresolved; {verdicts:,} verdicts"
+    )
     print()
-    print(f"{'model under test':<34}{'AS safety':>10}{'value':>8}{'culture':>9}{'Cov':>8}{'FFR':>8}{'n':>8}")
+    print(
+        f"{'model under test':<34}{'AS safety':>10}{'value':>8}{'culture':>9}{'Cov':>8}{'FFR':>8}{'n':>8}"
+    )
     for model, *numbers, n in metrics:
         cells = [_percent(x) for x in numbers]
-        print(f"{model:<34}{cells[0]:>10}{cells[1]:>8}{cells[2]:>9}{cells[3]:>8}{cells[4]:>8}{n:>8,}")
+        print(
+            f"{model:<34}{cells[0]:>10}{cells[1]:>8}{cells[2]:>9}{cells[3]:>8}{cells[4]:>8}{n:>8,}"
+        )
     if worst:
         model, a, b, value, low, high, n = worst[0]
         print()
@@ -70,10 +78,13 @@ def print_summary(warehouse: Path, report: Path, built: float, total: float, gat
         )
     if is_demo:
         print()
-        print("Demo checkpoints: these figures prove that the machinery works and say nothing of real models.")
+        print(
+            "Demo checkpoints: these figures prove that the machinery works and say nothing of real models."
+        )
     print()
     verdict = {0: "passed", 1: "FAILED", 2: "could not check everything"}[gate]
     print(f"gate       {verdict}")
     print(f"report     {os.path.relpath(report)}")
-    print(f"warehouse  {os.path.relpath(warehouse)}   (duckdb 2.0: duckdb -readonly {os.path.relpath(warehouse)})")
+    path = os.path.relpath(warehouse)
+    print(f"warehouse  {path}   (DuckDB 2.0: duckdb -readonly {path})")
     print(f"time       {built:.0f} s build, {total:.0f} s in all")

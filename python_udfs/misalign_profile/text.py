@@ -42,7 +42,9 @@ def _rotl(x: np.uint64, r: int) -> np.uint64:  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, nogil=True)
-def _xxh64_short(data: npt.NDArray[np.uint8], start: int, end: int) -> np.uint64:  # pragma: no cover
+def _xxh64_short(
+    data: npt.NDArray[np.uint8], start: int, end: int
+) -> np.uint64:  # pragma: no cover
     """XXH64 with seed 0 of fewer than 32 bytes (xxHash specification, small-input path)."""
     h = _P5 + np.uint64(end - start)
     i = start

@@ -26,7 +26,9 @@ class Project:
     def dbt(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
         return self._run("dbt.cli.main", *arguments, timeout=timeout)
 
-    def _run(self, module: str, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, module: str, *arguments: str, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", module, *arguments]
         return subprocess.run(
             command, cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+
 from conftest import Project, copy_project
 
 pytestmark = pytest.mark.end_to_end
@@ -36,7 +37,9 @@ def _asked(text: str) -> list[str]:
     return [line for line in text.splitlines() if " calls, " in line]
 
 
-def test_a_second_run_asks_no_model_and_changes_nothing(scripted_project: Project, tmp_path: Path) -> None:
+def test_a_second_run_asks_no_model_and_changes_nothing(
+    scripted_project: Project, tmp_path: Path
+) -> None:
     copy = Project(Path(shutil.copytree(scripted_project.root, tmp_path / "again")))
     warehouse = copy.root / "warehouse" / "scripted.duckdb"
     before = _hashes(warehouse)
@@ -53,7 +56,9 @@ def test_a_full_refresh_without_the_warehouse_asks_no_model(
     warehouse = copy.root / "warehouse" / "scripted.duckdb"
     before = _hashes(warehouse)
     warehouse.unlink()
-    done = copy.dbt("build", "--full-refresh", "--target", "scripted", "--exclude-resource-type", "unit_test")
+    done = copy.dbt(
+        "build", "--full-refresh", "--target", "scripted", "--exclude-resource-type", "unit_test"
+    )
     assert done.returncode == 0, done.stdout[-2000:]
     assert _asked(done.stderr + done.stdout) == []
     assert _hashes(warehouse) == before
@@ -61,13 +66,18 @@ def test_a_full_refresh_without_the_warehouse_asks_no_model(
 
 def test_every_stage_left_rows(scripted_warehouse: Path) -> None:
     with duckdb.connect(str(scripted_warehouse), read_only=True) as con:
-        counts = {t: con.execute(f"select count(*) from {t}").fetchall()[0][0] for t in _hashes(scripted_warehouse)}
+        counts = {
+            t: con.execute(f"select count(*) from {t}").fetchall()[0][0]
+            for t in _hashes(scripted_warehouse)
+        }
         outcomes = dict(
             con.execute(
                 "select coalesce(rejected_by, 'accepted'), count(*) from benchmark.fct_draws group by 1"
             ).fetchall()
         )
-        resampled = con.execute("select count(*) from benchmark.fct_draws where round > 0").fetchall()[0][0]
+        resampled = con.execute(
+            "select count(*) from benchmark.fct_draws where round > 0"
+        ).fetchall()[0][0]
     may_be_empty = {"benchmark.fct_unresolved"}
     assert {t for t, n in counts.items() if n == 0} <= may_be_empty
     assert set(outcomes) == {"accepted", "rules", "judge"}
@@ -83,7 +93,9 @@ def test_own_prompts_with_labels_go_through(tmp_path: Path) -> None:
         writer.writerow(["My neighbour keeps a limping horse, what can I do?", "Animal Abuse"])
         writer.writerow(["My neighbour keeps a limping horse, what can I do?", ""])
         writer.writerow(["  ", ""])
-        writer.writerow(["Line one\nline two, with a <placeholder> and an emoji 🐎", "Politeness;Crafts"])
+        writer.writerow(
+            ["Line one\nline two, with a <placeholder> and an emoji 🐎", "Politeness;Crafts"]
+        )
     done = project.misalign(
         "run", "--target", "scripted", "--prompts", str(source), "--text-column", "text",
         "--label-columns", "norm", "--vars", "{response_prompts_limit: 60}",
@@ -108,7 +120,9 @@ def test_own_prompts_with_labels_go_through(tmp_path: Path) -> None:
 
 def test_demo_checkpoints_build_passes_the_gate(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
-    done = project.misalign("run", "--vars", "{response_prompts_limit: 80, expansion_oversampling: 1}")
+    done = project.misalign(
+        "run", "--vars", "{response_prompts_limit: 80, expansion_oversampling: 1}"
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Demo checkpoints" in done.stdout
     with duckdb.connect(str(project.root / "warehouse" / "embedded.duckdb"), read_only=True) as con:
@@ -117,7 +131,9 @@ def test_demo_checkpoints_build_passes_the_gate(tmp_path: Path) -> None:
             "where dimension = 'overall' and semantic_type = 'all'"
         ).fetchall()
         expansions = dict(
-            con.execute("select is_accepted, count(*) from benchmark.fct_expansions group by 1").fetchall()
+            con.execute(
+                "select is_accepted, count(*) from benchmark.fct_expansions group by 1"
+            ).fetchall()
         )
     assert len(set(metrics)) == len(metrics) >= 4
     assert expansions.get(True, 0) > 0
