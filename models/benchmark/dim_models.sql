@@ -22,7 +22,7 @@ select
     models.category,
     models.prompt_style,
     played.roles,
-    starts_with(models.source, 'demo_checkpoints/') or models.engine = 'scripted' as is_demo,
+    contains(models.source, 'demo_checkpoints/') or models.engine = 'scripted' as is_demo,
     models.note
 from models
 inner join played using (model)

@@ -185,7 +185,7 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
         page = _start_report(warehouse, report)
         from misalign_profile.gate import run_gate
 
-        code = run_gate(warehouse, root / "expectations")
+        code = run_gate(warehouse, root / "expectations", variables)
         if page.wait() != 0:
             raise MisalignError(
                 "the report could not be written", where=str(report), hint="run `misalign report`"

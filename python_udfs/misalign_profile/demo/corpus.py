@@ -31,14 +31,6 @@ SLOPPY = 0.15
 SLOPPY_MENDED = 0.05
 P_MEND = 0.15
 OFF_DOMAIN = 0.10
-FEEDBACK = (
-    "the answer broke off",
-    "a norm was not honoured",
-    "no norm was violated",
-    "the answer left the question",
-    "too short",
-    "too long",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +73,16 @@ def fields_of(domains: Sequence[Domain]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where prompts come from: the grammar, and a share of seed prompts."""
+    """Where prompts come from: the grammar, and a share of seed prompts.
+
+    ``feedback``: what a responder may be told after a rejected draw (seed ``rejection_reasons``).
+    """
 
     lexicon: tuple[Domain, ...]
     seeds: tuple[Prompt, ...] = ()
     seed_share: float = 0.0
     held_out: bool = False
+    feedback: tuple[str, ...] = ()
 
     def prompt(self, rng: random.Random, dimension: str = "") -> Prompt:
         """Draw a prompt; with ``dimension``, one that has a label in it."""
@@ -228,7 +224,7 @@ def respond_example(rng: random.Random, source: Source) -> Example:
     """The question for a response on one side; some answers take the wrong side or are sloppy."""
     prompt = source.prompt(rng)
     side = rng.choice(("aligned", "misaligned"))
-    mended = rng.random() < P_MEND
+    mended = bool(source.feedback) and rng.random() < P_MEND
     taken = side
     sloppy = rng.random() < (SLOPPY_MENDED if mended else SLOPPY)
     fault = rng.choice(("side", "cut", "stray")) if sloppy else ""
@@ -247,7 +243,7 @@ def respond_example(rng: random.Random, source: Source) -> Example:
         domains=fields_of(prompt.domains),
         semantic_type=prompt.semantic_type,
         side=side,
-        feedback=rng.sample(FEEDBACK, rng.randint(1, 2)) if mended else [],
+        feedback=rng.sample(source.feedback, rng.randint(1, 2)) if mended else [],
     )
     return _example("respond", [part])
 

@@ -203,17 +203,17 @@ def responder_section(
 
 
 def expander_section(
-    writer: Loaded, judge: Loaded, prompts: Sequence[Prompt]
+    writer: Loaded, classifier: Loaded, prompts: Sequence[Prompt]
 ) -> tuple[str, list[str]]:
     """How often a new prompt has the domains and the type asked for, says the classifier."""
     texts = writer.write([request("expand", p) for p in prompts])
     fresh = [
         Prompt(t, p.semantic_type, p.domains, p.topics) for t, p in zip(texts, prompts, strict=True)
     ]
-    found = judge.choose([corpus.classify_example(p) for p in fresh])
+    found = classifier.choose([corpus.classify_example(p) for p in fresh])
     asked = scoring.labelled(found)
     right = [c.truth == c.chosen and c.probability > THRESHOLD for c in asked]
-    kinds = judge.choose([corpus.semantic_type_example(p) for p in fresh])
+    kinds = classifier.choose([corpus.semantic_type_example(p) for p in fresh])
     rows = [
         ("requested domains labelled", len(right), sum(right) / max(1, len(right))),
         ("requested type", len(kinds), scoring.accuracy(kinds)),
@@ -275,12 +275,13 @@ def evaluate(out: Path, seeds: Path, device: str) -> Path:
     rng = random.Random(2024)
     grammar = [unseen.prompt(rng) for _ in range(ITEMS)]
     sets = {"grammar": grammar, "seed prompts": list(prompts.test)}
-    first, second, *tested = RECIPES
-    judge = load(out / first.name, lexicon, device)
-    writer = load(out / second.name, lexicon, device)
+    first, second, third, *tested = RECIPES
+    classifier, judge, writer = (
+        load(out / made.name, lexicon, device) for made in (first, second, third)
+    )
     trained = {"seed prompts trained on": list(prompts.train)}
     replies, reply_samples = responder_section(writer, judge, sets)
-    fresh, fresh_samples = expander_section(writer, judge, grammar)
+    fresh, fresh_samples = expander_section(writer, classifier, grammar)
     verdicts = [
         row
         for made in tested
@@ -291,12 +292,12 @@ def evaluate(out: Path, seeds: Path, device: str) -> Path:
         INTRO,
         f"## Classifier: {first.name}\n",
         f"Label precision and recall count labels above a probability of {THRESHOLD}.\n",
-        classifier_section(judge, sets | trained),
-        f"## Judge: {first.name}\n",
+        classifier_section(classifier, sets | trained),
+        f"## Judge: {second.name}\n",
         judge_section(judge, sets),
-        f"## Responder: {second.name}\n",
+        f"## Responder: {third.name}\n",
         replies,
-        f"## Expander: {second.name}\n",
+        f"## Expander: {third.name}\n",
         fresh,
         "## Models under test, on held-out grammar responses\n",
         table(head, verdicts),

@@ -6,6 +6,7 @@ always the same. Knows nothing about models.
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import random
 from collections.abc import Generator
@@ -32,10 +33,13 @@ class World:
 
     lexicon: tuple[Domain, ...]
     seeds: SeedPrompts
+    feedback: tuple[str, ...]
 
     def training(self, made: Recipe) -> corpus.Source:
         """Prompts to train on."""
-        return corpus.Source(self.lexicon, self.seeds.train, made.seed_share)
+        return corpus.Source(
+            self.lexicon, self.seeds.train, made.seed_share, feedback=self.feedback
+        )
 
     def unseen(self) -> corpus.Source:
         """Held-out combinations of the grammar."""
@@ -44,9 +48,11 @@ class World:
 
 @lru_cache(maxsize=2)
 def load_world(seeds: Path) -> World:
-    """Read the lexicon and the seed prompts."""
+    """Read the lexicon, the seed prompts, and what responders are told after a rejection."""
     lexicon = load_lexicon()
-    return World(lexicon, load_seed_prompts(seeds, lexicon))
+    with open(Path(seeds) / "rejection_reasons.csv", newline="", encoding="utf-8") as file:
+        feedback = tuple(row["feedback"] for row in csv.DictReader(file) if row["feedback"])
+    return World(lexicon, load_seed_prompts(seeds, lexicon), feedback)
 
 
 def draw_one(rng: random.Random, source: corpus.Source, made: Recipe) -> corpus.Example:

@@ -152,7 +152,6 @@ class Held:
                 "domain": domain,
                 "classify": scoring.accuracy(of["classify"]),
                 "type": scoring.accuracy(of["semantic_type"]),
-                "judge": scoring.balanced_accuracy(of["judge"]),
             }
             return parts | {"classifier": min(parts.values())}
         kinds = {c.kind for c in found}
@@ -182,15 +181,27 @@ def rate_share(step: int, decay_from: int | None, last: int) -> float:
 
 
 def fit(
-    made: Recipe, seeds: Path, folder: Path, device: str, max_steps: int, seconds: float
+    made: Recipe,
+    seeds: Path,
+    folder: Path,
+    device: str,
+    max_steps: int,
+    seconds: float,
+    resume: bool = False,
 ) -> None:
-    """Train one checkpoint. ``max_steps`` (0: as in the recipe) and ``seconds`` are ceilings."""
+    """Train one checkpoint. ``max_steps`` (0: as in the recipe) and ``seconds`` are ceilings.
+
+    ``resume`` goes on from the weights that lie in ``folder``, with fresh optimizers.
+    """
     world = load_world(seeds)
     seed = int(stable_id("demo", made.name), 16) % 2**31
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(world, made, folder)
     encoder = TurnEncoder(tokenizer)
     model, end = build_model(made, tokenizer, device)
+    if resume and (folder / "model.safetensors").is_file():
+        earlier = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model.load_state_dict(earlier.state_dict())
     count = sum(p.numel() for p in model.parameters())
     say(made.name, f"{count:,} parameters on {device}")
     held = Held(world, made, encoder, end)
@@ -263,6 +274,7 @@ def train_all(names: list[str], options: argparse.Namespace, device: str) -> int
             command += ["--out", str(options.out), "--seeds", str(options.seeds)]
             command += ["--device", device, "--max-steps", str(options.max_steps)]
             command += ["--minutes", str(options.minutes)]
+            command += ["--resume"] if options.resume else []
             running[name] = subprocess.Popen(command)
         time.sleep(0.5)
         for name in [n for n, p in running.items() if p.poll() is not None]:
@@ -279,6 +291,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--jobs", type=int, default=0, help="processes at a time")
     parser.add_argument("--max-steps", type=int, default=0, help="ceiling for every checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")
     parser.add_argument("--minutes", type=float, default=0, help="ceiling for every checkpoint")
     options = parser.parse_args()
     device = options.device
@@ -290,7 +303,7 @@ def main() -> int:
         made = recipe(options.only)
         seconds = options.minutes * 60 or float("inf")
         folder = options.out / made.name
-        fit(made, options.seeds, folder, device, options.max_steps, seconds)
+        fit(made, options.seeds, folder, device, options.max_steps, seconds, options.resume)
         return 0
     failed = train_all([r.name for r in RECIPES], options, device)
     if failed:

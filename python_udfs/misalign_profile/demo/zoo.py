@@ -71,16 +71,27 @@ _EVEN = {"overall": 1.0, "safety": 1.0, "value": 1.0, "cultural": 1.0}
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
-        name="gemma2-classifier-judge",
+        name="gemma2-classifier",
         architecture="Gemma2ForCausalLM",
         dialect="gemma",
-        tasks={"classify": 0.62, "semantic_type": 0.08, "judge": 0.30},
+        tasks={"classify": 0.85, "semantic_type": 0.15},
         stop_on="classifier",
         stop_at=0.97,
         max_steps=14_000,
         config=_LARGE | _GEMMA | {"intermediate_size": 512},
-        category="classifier and judge",
+        category="classifier",
         seed_share=0.35,
+    ),
+    Recipe(
+        name="gemma2-judge",
+        architecture="Gemma2ForCausalLM",
+        dialect="gemma",
+        tasks={"judge": 1.0},
+        stop_on="verdict",
+        stop_at=0.96,
+        max_steps=9_000,
+        config=_SMALL | _GEMMA,
+        category="judge",
     ),
     Recipe(
         name="qwen3moe-expander-responder",
