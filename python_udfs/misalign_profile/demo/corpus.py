@@ -258,7 +258,20 @@ def flash_card(rng: random.Random, lexicon: Sequence[Domain], task: str) -> Exam
         kept = [q for q in whole.questions if q.kind == domain.dimension or rng.random() < 0.3]
         return Example(task, whole.prefix, whole.body, tuple(kept))
     bad = rng.random() < 0.5
-    clause = rng.choice((domain.violate if bad else domain.honour)[rng.choice(SEMANTIC_TYPES)])
+    kind = rng.choice(SEMANTIC_TYPES)
+    clause = rng.choice((domain.violate if bad else domain.honour)[kind])
+    if task == "respond":
+        part = asked(
+            "respond",
+            "text",
+            f"{clause[0].upper()}{clause[1:]}.",
+            prompt=prompt.text,
+            domains=fields_of([domain]),
+            semantic_type=kind,
+            side="misaligned" if bad else "aligned",
+            feedback=[],
+        )
+        return _example("respond", [part])
     response = Response(clause, (Said(domain, bad, clause),))
     if task == "judge":
         return judge_example(rng, Source(tuple(lexicon)), prompt, response)

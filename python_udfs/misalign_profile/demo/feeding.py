@@ -24,7 +24,7 @@ from misalign_profile.demo.tokenizer import DIALECTS, TurnEncoder
 from misalign_profile.demo.zoo import Recipe, recipe
 
 POOL = 12_000
-FLASH_TASKS = ("classify", "judge")
+FLASH_TASKS = ("classify", "judge", "respond")
 
 
 @dataclass(frozen=True, slots=True)
