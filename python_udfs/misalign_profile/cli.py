@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--out", default="", help="default: warehouse/<target>_report.html"
             )
+            command.add_argument("--warehouse", default="", help="default: the target's file")
 
     journal = commands.add_parser("journal", help="look after the record of model calls")
     journal.add_argument("action", choices=("verify", "compact"))
@@ -87,7 +88,10 @@ def _report(options: argparse.Namespace) -> int:
     from misalign_profile import runner
     from misalign_profile.report import write_report
 
-    warehouse = runner.warehouse_path(runner.project_root(), options.target)
+    if options.warehouse:
+        warehouse = Path(options.warehouse)
+    else:
+        warehouse = runner.warehouse_path(runner.project_root(), options.target)
     out = Path(options.out) if options.out else warehouse.with_name(f"{options.target}_report.html")
     write_report(warehouse, out)
     print(out)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import gc
 import json
 import os
 import re
@@ -131,7 +132,10 @@ def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> 
         arguments += ["--exclude-resource-type", "unit_test"]  # they prove SQL logic: `make test`
     if variables:
         arguments += ["--vars", json.dumps(variables, default=str)]
-    result = dbtRunner(callbacks=[_Events()]).invoke(arguments)
+    try:
+        result = dbtRunner(callbacks=[_Events()]).invoke(arguments)
+    finally:
+        _let_go_of_the_file()
     if result.success:
         return
     if result.exception is not None:
@@ -156,6 +160,16 @@ def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> 
     if all(str(r.status) == "fail" for r in failed):
         error.exit_code = 1
     raise error
+
+
+def _let_go_of_the_file() -> None:
+    """dbt-duckdb keeps its connection for the life of the process; gate and report need the file."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager as Connections
+
+    if Connections._ENV is not None:
+        Connections._ENV.close()
+    Connections.close_all_connections()
+    gc.collect()
 
 
 def first_line(message: str) -> str:
@@ -196,8 +210,5 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
 
 def _start_report(warehouse: Path, out: Path) -> subprocess.Popen[bytes]:
     """Write the report in a process of its own, beside the gate: both only read."""
-    command = (
-        "import sys; from pathlib import Path; from misalign_profile.report import write_report; "
-    )
-    command += "write_report(Path(sys.argv[1]), Path(sys.argv[2]))"
-    return subprocess.Popen([sys.executable, "-c", command, str(warehouse), str(out)])
+    command = [sys.executable, "-m", "misalign_profile.cli", "report", "--warehouse", str(warehouse)]
+    return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)

@@ -40,8 +40,9 @@ MODEL_TYPES = {
 }
 STEP_TOKENS = {"cpu": 1152, "cuda": 2304}
 DECAY_TIME = 0.25
-EVAL_EVERY = {"classifier": 250, "writer": 250}
+EVAL_EVERY = {"classifier": 250, "writer": 400}
 WARMUP = 100
+RESUMED_RATE = 0.4  # of the peak: going on at the full rate undoes what was learned
 
 
 def all_answers(lexicon: tuple[Domain, ...]) -> list[str]:
@@ -191,15 +192,17 @@ def fit(
 ) -> None:
     """Train one checkpoint. ``max_steps`` (0: as in the recipe) and ``seconds`` are ceilings.
 
-    ``resume`` goes on from the weights that lie in ``folder``, with fresh optimizers.
+    ``resume`` goes on from the weights and the tokenizer in ``folder``, with fresh optimizers.
     """
     world = load_world(seeds)
     seed = int(stable_id("demo", made.name), 16) % 2**31
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(world, made, folder)
+    resume = resume and (folder / "model.safetensors").is_file()
+    known = AutoTokenizer.from_pretrained(folder) if resume else None
+    tokenizer = known or build_tokenizer(world, made, folder)
     encoder = TurnEncoder(tokenizer)
     model, end = build_model(made, tokenizer, device)
-    if resume and (folder / "model.safetensors").is_file():
+    if resume:
         earlier = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         model.load_state_dict(earlier.state_dict())
     count = sum(p.numel() for p in model.parameters())
@@ -216,7 +219,7 @@ def fit(
     model.train()
     for padded in batches:
         batch = to_device(padded, device)
-        share = rate_share(step, decay_from, last)
+        share = rate_share(step, decay_from, last) * (RESUMED_RATE if resume else 1)
         for optimizer, peak in optimizers:
             for part in optimizer.param_groups:
                 part["lr"] = peak * share

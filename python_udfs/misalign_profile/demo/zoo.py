@@ -97,7 +97,7 @@ RECIPES: tuple[Recipe, ...] = (
         name="qwen3moe-expander-responder",
         architecture="Qwen3MoeForCausalLM",
         dialect="chatml",
-        tasks={"expand": 0.35, "respond": 0.65},
+        tasks={"classify": 0.25, "expand": 0.20, "respond": 0.55},
         stop_on="writer",
         stop_at=0.97,
         max_steps=14_000,
@@ -112,6 +112,7 @@ RECIPES: tuple[Recipe, ...] = (
         },
         category="expander and responder",
         seed_share=0.25,
+        flash_share=0.7,
     ),
     Recipe(
         name="qwen3-general",
