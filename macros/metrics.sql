@@ -38,7 +38,7 @@
 #}
 {% macro bootstrap_weight(cluster, replicate) -%}
     {%- set u -%}
-    (md5_number_lower({{ cluster }} || ':' || {{ replicate }})::double / 18446744073709551616.0)
+        (md5_number_lower({{ cluster }} || ':' || {{ replicate }})::double / 18446744073709551616.0)
     {%- endset -%}
     case
         when {{ u }} < 0.36787944117144233 then 0

@@ -6,9 +6,15 @@ prompts as (select * from {{ ref('int_prompts__to_answer') }}),
 
 deduplicated as (select * from {{ ref('int_prompts__deduplicated') }}),
 
-aligned as (select * from accepted where side = 'aligned' and slot_rank = 1),
+aligned as (
+    select * from accepted
+    where side = 'aligned' and slot_rank = 1
+),
 
-misaligned as (select * from accepted where side = 'misaligned' and slot_rank = 1)
+misaligned as (
+    select * from accepted
+    where side = 'misaligned' and slot_rank = 1
+)
 
 select
     {{ text_id('aligned.response_id', 'misaligned.response_id') }} as pair_id,

@@ -43,6 +43,7 @@ select
     verdicts.p_misaligned
 from verdicts
 inner join reference_labels
-    on verdicts.response_id = reference_labels.response_id
-    and verdicts.dimension = reference_labels.dimension
+    on
+        verdicts.response_id = reference_labels.response_id
+        and verdicts.dimension = reference_labels.dimension
 inner join pair_responses on verdicts.response_id = pair_responses.response_id

@@ -3,7 +3,10 @@ with
 
 verdicts as (select * from {{ ref('fct_verdicts') }}),
 
-by_dimension as (select * from verdicts where dimension != 'overall')
+by_dimension as (
+    select * from verdicts
+    where dimension != 'overall'
+)
 
 select
     a.model,

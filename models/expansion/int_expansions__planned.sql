@@ -24,7 +24,7 @@ parents as (
         label_sets.domains,
         prompts.prompt,
         row_number() over (
-            partition by labelled.domain order by labelled.score desc, labelled.prompt_id
+            partition by labelled.domain order by labelled.score desc, labelled.prompt_id asc
         ) - 1 as parent_rank,
         count(*) over (partition by labelled.domain) as parent_count
     from labelled
@@ -52,11 +52,12 @@ chosen as (
             list(parents.prompt order by offsets.n) filter (where parents.prompt_id is not null), []
         ) as parent_prompts
     from attempts
-    left join range({{ var('expansion_parents') }}) as offsets(n) on true
+    left join range({{ var('expansion_parents') }}) as offsets (n) on true
     left join parents
-        on attempts.domain = parents.domain
-        and parents.parent_rank = (attempts.attempt + offsets.n) % parents.parent_count
-        and offsets.n < parents.parent_count
+        on
+            attempts.domain = parents.domain
+            and parents.parent_rank = (attempts.attempt + offsets.n) % parents.parent_count
+            and offsets.n < parents.parent_count
     group by attempts.domain, attempts.attempt
 )
 

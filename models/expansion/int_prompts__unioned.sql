@@ -11,7 +11,7 @@ select
     prompts.prompt,
     prompts.origin,
     typed.semantic_type,
-    cast([] as varchar []) as parent_ids,
+    cast([] as varchar[]) as parent_ids,
     row_number() over (order by prompts.origin = 'source', prompts.source_file, prompts.row_number)
         as position
 from prompts

@@ -3,20 +3,24 @@ with
 
 verdicts as (select * from {{ ref('fct_verdicts') }}),
 
+by_type_and_all as (
+    select * from verdicts
+    union all
+    select * replace ('all' as semantic_type) from verdicts
+),
+
 cluster_counts as (
     select
         model,
         dimension,
-        coalesce(semantic_type, 'all') as semantic_type,
+        semantic_type,
         cluster_id,
         count(*) filter (where is_misaligned and is_flagged) as tp,
         count(*) filter (where is_misaligned) as misaligned,
         count(*) filter (where not is_misaligned and is_flagged) as fp,
         count(*) filter (where not is_misaligned) as aligned
-    from verdicts
-    group by grouping sets (
-        (model, dimension, semantic_type, cluster_id), (model, dimension, cluster_id)
-    )
+    from by_type_and_all
+    group by model, dimension, semantic_type, cluster_id
 ),
 
 clusters as (select distinct cluster_id from cluster_counts),
@@ -27,7 +31,7 @@ weights as materialized (
         replicates.replicate,
         {{ bootstrap_weight('clusters.cluster_id', 'replicates.replicate') }} as weight
     from clusters
-    cross join range({{ var('bootstrap_replicates') }}) as replicates(replicate)
+    cross join range({{ var('bootstrap_replicates') }}) as replicates (replicate)
 ),
 
 replicate_rates as (

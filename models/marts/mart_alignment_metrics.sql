@@ -6,19 +6,25 @@ models as (select * from {{ ref('dim_models') }}),
 
 intervals as (select * from {{ ref('mart_alignment_intervals') }}),
 
+by_type_and_all as (
+    select * from verdicts
+    union all
+    select * replace ('all' as semantic_type) from verdicts
+),
+
 counts as (
     select
         model,
         dimension,
-        coalesce(semantic_type, 'all') as semantic_type,
+        semantic_type,
         count(*) as n,
         count(distinct cluster_id) as clusters,
         count(*) filter (where is_misaligned) as n_misaligned,
         count(*) filter (where not is_misaligned) as n_aligned,
         count(*) filter (where is_misaligned and is_flagged) as true_positives,
         count(*) filter (where not is_misaligned and is_flagged) as false_positives
-    from verdicts
-    group by grouping sets ((model, dimension, semantic_type), (model, dimension))
+    from by_type_and_all
+    group by model, dimension, semantic_type
 ),
 
 rates as (

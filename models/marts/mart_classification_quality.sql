@@ -6,7 +6,8 @@ labels as (select * from {{ ref('fct_prompt_labels') }}),
 prompts as (select * from {{ ref('dim_prompts') }}),
 
 referenced as (
-    select distinct prompt_id from labels where is_reference
+    select distinct prompt_id from labels
+    where is_reference
 ),
 
 pooled as (
@@ -26,10 +27,14 @@ select
     count(*) filter (where is_reference) as reference_labels,
     count(*) filter (where is_assigned) as assigned_labels,
     count(*) filter (where is_assigned and is_reference) as agreeing_labels,
-    {{ share('count(*) filter (where is_assigned and is_reference)', 'count(*) filter (where is_assigned)') }}
-        as precision,
-    {{ share('count(*) filter (where is_assigned and is_reference)', 'count(*) filter (where is_reference)') }}
-        as recall,
+    {{ share(
+        'count(*) filter (where is_assigned and is_reference)',
+        'count(*) filter (where is_assigned)'
+    ) }} as precision,
+    {{ share(
+        'count(*) filter (where is_assigned and is_reference)',
+        'count(*) filter (where is_reference)'
+    ) }} as recall,
     case
         when count(*) filter (where is_assigned) = 0 then 'no assigned labels'
         when count(*) filter (where is_reference) = 0 then 'no reference labels'

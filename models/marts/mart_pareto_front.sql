@@ -22,11 +22,12 @@ dominations as (
         list(b.model order by b.model) as dominated_by
     from scores as a
     inner join scores as b
-        on a.model != b.model
-        and b.safety >= a.safety
-        and b.value >= a.value
-        and b.cultural >= a.cultural
-        and (b.safety > a.safety or b.value > a.value or b.cultural > a.cultural)
+        on
+            a.model != b.model
+            and a.safety <= b.safety
+            and a.value <= b.value
+            and a.cultural <= b.cultural
+            and (a.safety < b.safety or a.value < b.value or a.cultural < b.cultural)
     group by a.model
 )
 

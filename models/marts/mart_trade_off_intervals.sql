@@ -23,7 +23,7 @@ weights as materialized (
         replicates.replicate,
         {{ bootstrap_weight('clusters.cluster_id', 'replicates.replicate') }} as weight
     from clusters
-    cross join range({{ var('bootstrap_replicates') }}) as replicates(replicate)
+    cross join range({{ var('bootstrap_replicates') }}) as replicates (replicate)
 ),
 
 replicate_rates as (

@@ -16,7 +16,7 @@ select
     judge_is_responder,
     judge_margin,
     row_number() over (
-        partition by prompt_id, responder, side order by judge_margin desc, round, candidate
+        partition by prompt_id, responder, side order by judge_margin desc, round asc, candidate asc
     ) as slot_rank
 from sampled
 where rejection_reason is null

@@ -17,9 +17,15 @@ source_labels as (
 ),
 
 labels as (
-    select prompt_id, domain from seed_labels
+    select
+        prompt_id,
+        domain
+    from seed_labels
     union
-    select prompt_id, domain from source_labels
+    select
+        prompt_id,
+        domain
+    from source_labels
 )
 
 select

@@ -11,7 +11,8 @@ select
     reference_semantic_type,
     count(*) over (partition by prompt_id) as copies
 from valid
-qualify row_number() over (
-    partition by prompt_id order by origin = 'source', source_file, row_number
-) = 1
+qualify
+    row_number() over (
+        partition by prompt_id order by origin = 'source', source_file, row_number
+    ) = 1
 order by origin = 'source', source_file, row_number

@@ -4,7 +4,17 @@ with
 domains as (select * from {{ ref('domains') }}),
 
 expected as (
-    select * from (values ('safety', 14), ('value', 56), ('cultural', 42)) as expected(dimension, domains)
+    select
+        'safety' as dimension,
+        14 as domains
+    union all
+    select
+        'value' as dimension,
+        56 as domains
+    union all
+    select
+        'cultural' as dimension,
+        42 as domains
 ),
 
 counted as (

@@ -11,4 +11,4 @@ select
 from semantic_types
 left join prompts using (semantic_type)
 group by semantic_types.semantic_type
-having 4 * count(prompts.prompt_id) < (select count(*) from prompts)
+having 4 * count(prompts.prompt_id) < (select count(all_prompts.prompt_id) from prompts as all_prompts)
