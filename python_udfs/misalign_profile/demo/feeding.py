@@ -11,7 +11,7 @@ import multiprocessing
 import random
 from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,13 +37,26 @@ class World:
 
     def training(self, made: Recipe) -> corpus.Source:
         """Prompts to train on."""
+        lexicon = {d.slug: trimmed(d, made.clauses) for d in self.lexicon}
+        seeds = tuple(
+            replace(p, domains=tuple(lexicon[d.slug] for d in p.domains)) for p in self.seeds.train
+        )
         return corpus.Source(
-            self.lexicon, self.seeds.train, made.seed_share, feedback=self.feedback
+            tuple(lexicon.values()), seeds, made.seed_share, feedback=self.feedback
         )
 
     def unseen(self) -> corpus.Source:
         """Held-out combinations of the grammar."""
         return corpus.Source(self.lexicon, held_out=True)
+
+
+def trimmed(domain: Domain, clauses: int) -> Domain:
+    """The domain with at most so many clauses of every type on either side."""
+    honour, violate = (
+        {kind: found[:clauses] for kind, found in side.items()}
+        for side in (domain.honour, domain.violate)
+    )
+    return replace(domain, honour=honour, violate=violate)
 
 
 @lru_cache(maxsize=2)
@@ -55,10 +68,13 @@ def load_world(seeds: Path) -> World:
     return World(lexicon, load_seed_prompts(seeds, lexicon), feedback)
 
 
-def draw_one(rng: random.Random, source: corpus.Source, made: Recipe) -> corpus.Example:
-    """Draw one training example of a recipe."""
-    task = rng.choices(list(made.tasks), list(made.tasks.values()))[0]
-    if task in FLASH_TASKS and rng.random() < made.flash_share:
+def draw_one(
+    rng: random.Random, source: corpus.Source, made: Recipe, cards_only: bool = False
+) -> corpus.Example:
+    """Draw one training example of a recipe; ``cards_only``: of the tasks that have flash cards."""
+    tasks = {t: w for t, w in made.tasks.items() if not cards_only or t in FLASH_TASKS}
+    task = rng.choices(list(tasks), list(tasks.values()))[0]
+    if task in FLASH_TASKS and (cards_only or rng.random() < made.flash_share):
         return corpus.flash_card(rng, source.lexicon, task)
     if task != "verdict":
         return corpus.draw(rng, source, task)
@@ -87,7 +103,8 @@ def make_pool(name: str, folder: Path, seeds: Path, tokens: int, number: int) ->
     rng = random.Random(f"{name} {number}")
     source = load_world(seeds).training(made)
     encoder, end = _encoder(folder, DIALECTS[made.dialect].end_of_turn)
-    rows = encode(encoder, [draw_one(rng, source, made) for _ in range(POOL)], end)
+    cards = number < made.card_pools
+    rows = encode(encoder, [draw_one(rng, source, made, cards) for _ in range(POOL)], end)
     return [pad(part) for part in group(rows, tokens, rng)]
 
 

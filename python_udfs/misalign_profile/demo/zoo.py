@@ -21,7 +21,9 @@ class Recipe:
 
     ``tasks``: share of examples per task. ``stop_at``: training ends (with a decay of the learning
     rate) once the held-out score ``stop_on`` reaches it; ``max_steps`` is only a ceiling.
-    ``flash_share``: share of short examples (a bare topic, one clause) that teach the words.
+    ``flash_share``: share of short examples (a bare topic, one clause) that teach the words;
+    ``card_pools``: how many of the first pools of examples hold nothing else; ``clauses``: how many
+    clauses of every (domain, side, type) the checkpoint gets to see.
     The last five shape the verdict data: which questions are asked, with which weights, in which
     dimensions violations were annotated, how many responses are misaligned, and in which dimension
     every prompt must have a label.
@@ -40,6 +42,8 @@ class Recipe:
     learning_rate: float = 2e-3
     muon_rate: float = 0.01
     flash_share: float = 0.4
+    card_pools: int = 0
+    clauses: int = 2
     decay_share: float = 0.3
     questions: dict[str, float] = field(default_factory=dict)
     annotated: tuple[str, ...] = DIMENSIONS
@@ -97,7 +101,7 @@ RECIPES: tuple[Recipe, ...] = (
         name="qwen3moe-expander-responder",
         architecture="Qwen3MoeForCausalLM",
         dialect="chatml",
-        tasks={"classify": 0.25, "expand": 0.20, "respond": 0.55},
+        tasks={"expand": 0.25, "respond": 0.75},
         stop_on="writer",
         stop_at=0.97,
         max_steps=14_000,
@@ -112,7 +116,9 @@ RECIPES: tuple[Recipe, ...] = (
         },
         category="expander and responder",
         seed_share=0.25,
-        flash_share=0.7,
+        flash_share=0.5,
+        card_pools=4,
+        clauses=1,
     ),
     Recipe(
         name="qwen3-general",

@@ -243,8 +243,7 @@ def expand(request: Request) -> str:
     """A prompt made of the domain names in the request."""
     names = re.findall(r"^- (.+?) \(\w+\):", request.body, flags=re.MULTILINE)
     if not names:
-        found = re.search(r"^Domains: (.+)$", request.body, flags=re.MULTILINE)
-        names = [name.strip() for name in found.group(1).split(";")] if found else ["daily life"]
+        names = re.findall(r"^[SVC]\d\d (.+)$", request.body, flags=re.MULTILINE) or ["daily life"]
     key = tuple(names) if chance("repeat", request.call_id) < REPEATS else request.call_id
     ask = _pick(ASK, "ask", key).format(who=_pick(WHO, "who", key), where=_pick(WHERE, "at", key))
     days = 2 + int(chance("days", key) * 90)
