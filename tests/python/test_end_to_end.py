@@ -78,7 +78,7 @@ def test_every_stage_left_rows(scripted_warehouse: Path) -> None:
         resampled = con.execute(
             "select count(*) from benchmark.fct_draws where round > 0"
         ).fetchall()[0][0]
-    may_be_empty = {"benchmark.fct_unresolved"}
+    may_be_empty = {"benchmark.fct_unresolved", "dedup.int_prompts__near_duplicates"}
     assert {t for t, n in counts.items() if n == 0} <= may_be_empty
     assert set(outcomes) == {"accepted", "rules", "judge"}
     assert resampled > 0
