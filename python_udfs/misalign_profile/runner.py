@@ -210,5 +210,12 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
 
 def _start_report(warehouse: Path, out: Path) -> subprocess.Popen[bytes]:
     """Write the report in a process of its own, beside the gate: both only read."""
-    command = [sys.executable, "-m", "misalign_profile.cli", "report", "--warehouse", str(warehouse)]
+    command = [
+        sys.executable,
+        "-m",
+        "misalign_profile.cli",
+        "report",
+        "--warehouse",
+        str(warehouse),
+    ]
     return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
