@@ -24,7 +24,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint models macros tests/dbt --processes 2 --disable-progress-bar
 
-demo-checkpoints: .venv/.run  ## train the demo checkpoints anew (an hour on two cores, minutes on a GPU)
+demo-checkpoints: .venv/.run  ## train the demo checkpoints anew (about an hour on two cores)
 	$(BIN)/python -m misalign_profile.demo.train --out demo_checkpoints
 
 bench: .venv/.dev

@@ -12,6 +12,7 @@ Knows nothing about what the data means (the suites do), about dbt, or about mod
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import time
@@ -118,10 +119,9 @@ def columns_of(arguments: Mapping[str, Any]) -> list[str]:
 @cache
 def _expectations() -> tuple[Any, Any]:
     """Great Expectations' whole-frame batch definition and module; imported late (2-10 s), once.
-
-    One definition serves all frames: each new asset would save the context again (30 ms).
-    """
+    One definition serves all frames: each new asset would save the context again (30 ms)."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     try:
         import great_expectations as gx
     except ImportError as error:

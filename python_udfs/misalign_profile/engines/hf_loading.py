@@ -46,6 +46,7 @@ def load(spec: ModelSpec, device: str | None = None) -> Loaded:
     common: dict[str, Any] = {"trust_remote_code": False, "revision": spec.revision or None}
     source = str(Path(spec.source).expanduser()) if spec.source.startswith("~") else spec.source
     hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         model = AutoModelForCausalLM.from_pretrained(
