@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -61,6 +62,11 @@ def _check(model: ModelSpec, group: Mapping[str, Request], batch: Sequence[Compl
             )
 
 
+# dbt runs two Python models of one process at a time. Loading checkpoints in two threads breaks in
+# transformers, and two stages side by side would hold twice the memory.
+_ONE_STAGE_AT_A_TIME = threading.RLock()
+
+
 class Inference:
     """A journal and the engines that are open. Use as a context manager; leaving it closes them."""
 
@@ -80,6 +86,7 @@ class Inference:
         self.asked = 0
 
     def __enter__(self) -> Inference:
+        _ONE_STAGE_AT_A_TIME.acquire()
         return self
 
     def __exit__(
@@ -88,11 +95,14 @@ class Inference:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for engine in self.engines.values():
-            engine.close()
-        self.engines.clear()
-        if len(self.journal.segments()) > COMPACT_AT and value is None:
-            self.journal.compact()
+        try:
+            for engine in self.engines.values():
+                engine.close()
+            self.engines.clear()
+            if len(self.journal.segments()) > COMPACT_AT and value is None:
+                self.journal.compact()
+        finally:
+            _ONE_STAGE_AT_A_TIME.release()
 
     def _engine(self, model: ModelSpec) -> Engine:
         if model not in self.engines:

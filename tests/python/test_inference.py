@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -173,3 +175,28 @@ def test_progress_ends_with_all_calls_on_one_line(capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "judge [m]: 1,200/1,200 calls" in lines[0]
+
+
+def test_two_stages_of_one_process_do_not_hold_engines_at_once(tmp_path: Path) -> None:
+    holding: list[int] = []
+    now = 0
+
+    def reply(question: Request) -> Completion:
+        nonlocal now
+        now += 1
+        holding.append(now)
+        time.sleep(0.01)
+        now -= 1
+        return answer(question)
+
+    def stage(number: int) -> None:
+        questions = [request(number * 100 + n) for n in range(5)]
+        with Inference(Journal(tmp_path), opener=Stub(reply)) as inference:
+            inference.ask(questions, label=f"stage {number}")
+
+    threads = [threading.Thread(target=stage, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert holding == [1] * 15
