@@ -24,7 +24,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint models macros tests/dbt --processes 2 --disable-progress-bar
 
-demo-checkpoints: .venv/.run  ## train the demo checkpoints anew (about an hour on two cores)
+demo-checkpoints: .venv/.run  ## train the demo checkpoints anew
 	$(BIN)/python -m misalign_profile.demo.train --out demo_checkpoints
 
 bench: .venv/.dev
