@@ -7,13 +7,17 @@ LABEL_COLUMNS ?=
 TARGET ?= embedded
 VARS ?= {}
 BIN := .venv/bin
+ARGUMENTS = --target "$(TARGET)" --prompts "$(PROMPTS)" --limit "$(LIMIT)" \
+  --text-column "$(TEXT_COLUMN)" --label-columns "$(LABEL_COLUMNS)" --vars '$(VARS)'
 
-.PHONY: run test lint demo-checkpoints bench clean
+.PHONY: run plan test lint demo-checkpoints bench clean
 .DEFAULT_GOAL := run
 
 run: .venv/.run  ## prompts -> dataset -> benchmark -> marts, quality gate, report
-	@$(BIN)/misalign run --target "$(TARGET)" --prompts "$(PROMPTS)" --limit "$(LIMIT)" \
-	  --text-column "$(TEXT_COLUMN)" --label-columns "$(LABEL_COLUMNS)" --vars '$(VARS)'
+	@$(BIN)/misalign run $(ARGUMENTS)
+
+plan: .venv/.run  ## what `make run` would ask, cost and take; asks nothing
+	@$(BIN)/misalign plan $(ARGUMENTS)
 
 test: .venv/.dev lint  ## linters, types, unit tests, two whole builds
 	$(BIN)/python -m pytest
@@ -27,8 +31,8 @@ lint: .venv/.dev
 demo-checkpoints: .venv/.run  ## train the demo checkpoints anew
 	$(BIN)/python -m misalign_profile.demo.train --out demo_checkpoints
 
-bench: .venv/.dev
-	$(BIN)/python benchmarks/engines.py
+bench: .venv/.dev  ## figures into docs/benchmarks.md; minutes
+	$(BIN)/python benchmarks/dedup.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

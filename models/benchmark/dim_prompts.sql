@@ -16,7 +16,12 @@ select
     prompts.semantic_type,
     staged.reference_semantic_type,
     deduplicated.split,
-    deduplicated.is_survivor
+    deduplicated.removal_reason,
+    deduplicated.is_survivor,
+    deduplicated.place,
+    deduplicated.fingerprint,
+    deduplicated.survivor_distance,
+    coalesce(staged.copies, 1) as copies
 from prompts
 inner join deduplicated using (prompt_id)
 left join staged using (prompt_id)

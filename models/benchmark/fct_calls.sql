@@ -9,6 +9,8 @@ with
 
 journal as (select * from {{ source('journal', 'calls') }}),
 
+prices as (select * from {{ ref('prices') }}),
+
 verdicts as (select * from {{ ref('int_responses__verdicts') }}),
 
 judged as (select * from {{ ref('int_responses__judged') }}),
@@ -46,7 +48,9 @@ select
     journal.source,
     journal.revision,
     journal.engine,
+    coalesce(journal.machine, '') as machine,
     journal.stage,
+    {{ role_of_stage('journal.stage') }} as role,
     journal.verb,
     journal.template,
     journal.template_hash,
@@ -56,8 +60,19 @@ select
     journal.cached_tokens,
     journal.completion_tokens,
     journal.retries,
+    coalesce(journal.failures, []) as failures,
     journal.seconds,
+    {{ cost_missing_reason('journal', 'prices') }} as cost_missing_reason,
+    case when cost_missing_reason is null then {{ cost_usd('journal', 'prices') }} end as cost_usd,
     journal.asked_at
 from journal
 left join used using (call_id)
-qualify row_number() over (partition by journal.call_id order by journal.asked_at) = 1
+left join prices
+    on
+        journal.source = prices.source
+        and journal.engine = prices.engine
+        and (journal.asked_at at time zone 'UTC')::date >= coalesce(prices.effective_from, '-infinity'::date)
+qualify
+    row_number() over (
+        partition by journal.call_id order by journal.asked_at asc, prices.effective_from desc nulls last
+    ) = 1

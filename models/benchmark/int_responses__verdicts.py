@@ -6,4 +6,5 @@ def model(dbt, session):
         dbt.ref("int_responses__to_verdict"),
         dbt.ref("models"),
         dbt.ref("roles"),
+        dbt.ref("prices"),
     )

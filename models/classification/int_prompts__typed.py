@@ -7,4 +7,5 @@ def model(dbt, session):
         dbt.ref("semantic_types"),
         dbt.ref("models"),
         dbt.ref("roles"),
+        dbt.ref("prices"),
     )

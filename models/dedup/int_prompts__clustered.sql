@@ -1,37 +1,57 @@
--- Connected components by passing the smallest id along the pairs until nothing changes.
+-- Connected components: the earliest place is passed along the pairs until nothing changes.
 with recursive
 
 prompts as (select * from {{ ref('int_prompts__fingerprinted') }}),
 
-pairs as (select * from {{ ref('int_prompts__near_duplicates') }}),
-
-edges as (
-    select id_a as source_id, id_b as target_id from pairs
-    union all
-    select id_b as source_id, id_a as target_id from pairs
+pairs as (
+    select * from {{ ref('int_prompts__near_duplicates') }}
+    where is_near
 ),
 
-reached (prompt_id, cluster_id) using key (prompt_id) as (
+edges as (
     select
-        source_id as prompt_id,
-        source_id as cluster_id
+        earlier.place as from_place,
+        later.place as to_place
+    from pairs
+    inner join prompts as earlier on pairs.earlier_id = earlier.prompt_id
+    inner join prompts as later on pairs.later_id = later.prompt_id
+),
+
+both_ways as (
+    select
+        from_place,
+        to_place
     from edges
-    group by source_id
+    union all
+    select
+        to_place as from_place,
+        from_place as to_place
+    from edges
+),
+
+reached (place, first_place) using key (place) as (
+    select
+        from_place as place,
+        from_place as first_place
+    from both_ways
+    group by from_place
 
     union
 
     select
-        edges.target_id as prompt_id,
-        min(reached.cluster_id) as cluster_id
+        both_ways.to_place as place,
+        min(reached.first_place) as first_place
     from reached
-    inner join edges on reached.prompt_id = edges.source_id
-    inner join recurring.reached as known on edges.target_id = known.prompt_id
-    where reached.cluster_id < known.cluster_id
-    group by edges.target_id
+    inner join both_ways on reached.place = both_ways.from_place
+    inner join recurring.reached as known on both_ways.to_place = known.place
+    where reached.first_place < known.first_place
+    group by both_ways.to_place
 )
 
 select
     prompts.prompt_id,
-    coalesce(reached.cluster_id, prompts.prompt_id) as cluster_id
+    coalesce(first_prompts.prompt_id, prompts.exact_id) as cluster_id
 from prompts
-left join reached using (prompt_id)
+inner join prompts as exact on prompts.exact_id = exact.prompt_id
+left join reached on exact.place = reached.place
+left join prompts as first_prompts on reached.first_place = first_prompts.place

@@ -9,4 +9,5 @@ def model(dbt, session):
         dbt.ref("rejection_reasons"),
         dbt.ref("models"),
         dbt.ref("roles"),
+        dbt.ref("prices"),
     )

@@ -1,6 +1,6 @@
-"""The command line: ``misalign run | gate | report | journal``.
+"""The command line: ``misalign run | plan | gate | report | journal``.
 
-Exit codes: 0 passed, 1 the data failed, 2 could not check or could not run.
+Exit codes: 0 passed, 1 the data failed, 2 could not check or could not run, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from misalign_profile import interrupt
 from misalign_profile.errors import InputError, MisalignError
 
 
@@ -18,13 +19,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="misalign", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    run = commands.add_parser("run", help="dbt build, quality gate, report, summary")
-    run.add_argument("--target", default="embedded", help="a target of profiles.yml")
-    run.add_argument("--prompts", default="", help="your prompts: file, folder or URL")
-    run.add_argument("--limit", type=int, default=0, help="take this many of them (0: all)")
-    run.add_argument("--text-column", default="prompt")
-    run.add_argument("--label-columns", default="", help="comma-separated, optional")
-    run.add_argument("--vars", default="{}", help="more dbt vars, as YAML or JSON")
+    for name, text in (
+        ("run", "dbt build, quality gate, report, summary"),
+        ("plan", "what `run` with the same arguments would ask, cost and take; asks nothing"),
+    ):
+        run = commands.add_parser(name, help=text)
+        run.add_argument("--target", default="embedded", help="a target of profiles.yml")
+        run.add_argument("--prompts", default="", help="your prompts: file, folder or URL")
+        run.add_argument("--limit", type=int, default=0, help="take this many of them (0: all)")
+        run.add_argument("--text-column", default="prompt")
+        run.add_argument("--label-columns", default="", help="comma-separated, optional")
+        run.add_argument("--vars", default="{}", help="more dbt vars, as YAML or JSON")
 
     for name, text in (("gate", "check the warehouse"), ("report", "write the report page")):
         command = commands.add_parser(name, help=text)
@@ -76,6 +81,15 @@ def _run(options: argparse.Namespace) -> int:
     return runner.run(root, options.target, variables)
 
 
+def _plan(options: argparse.Namespace) -> int:
+    from misalign_profile import runner
+    from misalign_profile.plan import print_plan
+
+    variables = _variables(options)
+    print_plan(runner.project_root(), options.target, variables)
+    return 0
+
+
 def _gate(options: argparse.Namespace) -> int:
     from misalign_profile import runner
     from misalign_profile.gate import run_gate
@@ -117,18 +131,18 @@ def _journal(options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``misalign``. Foreseen errors become one line on standard error."""
     options = _parser().parse_args(arguments)
-    actions = {"run": _run, "gate": _gate, "report": _report, "journal": _journal}
+    actions = {"run": _run, "plan": _plan, "gate": _gate, "report": _report, "journal": _journal}
     try:
-        return actions[options.command](options)
+        with interrupt.stops_on_signal():
+            return actions[options.command](options)
     except MisalignError as error:
         print(f"misalign: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "misalign: stopped; finished calls are in the journal, run again to go on",
-            file=sys.stderr,
-        )
-        return 130
+        if interrupt.asked():
+            interrupt.leave()
+        print(interrupt.LINE, file=sys.stderr)
+        return interrupt.EXIT_CODE
 
 
 if __name__ == "__main__":

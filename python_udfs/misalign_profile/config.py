@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from misalign_profile.budget import Budget
 from misalign_profile.errors import ConfigError
 from misalign_profile.rules import Limits
 from misalign_profile.types import ModelSpec, Sampling
@@ -29,6 +30,9 @@ class StageConfig(BaseModel):
     journal: str = ""
     batch_tokens: int = Field(16384, ge=64)
     engines_resident: int = Field(2, ge=1)
+    budget_usd: float = Field(0, ge=0)
+    budget_calls: int = Field(0, ge=0)
+    budget_tokens: int = Field(0, ge=0)
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)
     max_new_tokens: int = Field(512, ge=1)
@@ -49,6 +53,10 @@ class StageConfig(BaseModel):
     @property
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.sampling_seed)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.budget_usd, self.budget_calls, self.budget_tokens)
 
     @property
     def limits(self) -> Limits:
@@ -132,6 +140,10 @@ class Roles:
                 hint=f"add a row: {self.target},{role},<model>,1",
             )
         return self._by_role[role]
+
+    def everyone(self) -> list[ModelSpec]:
+        """All models that play any role, each once."""
+        return list(dict.fromkeys(m for models in self._by_role.values() for m in models))
 
     def one(self, role: str) -> ModelSpec:
         """The single model of a role. Raises ``ConfigError`` if there are several."""

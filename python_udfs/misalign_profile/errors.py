@@ -7,6 +7,8 @@ MisalignError
 |  |- ModelNotFound    the path or hub id does not lead to a checkpoint
 |  |- EngineMissing    an optional package is not installed
 |  `- EngineBusy       a served endpoint refused for now (retryable)
+|- BudgetSpent         the run would spend more than it may
+|- Stopped             the user stopped the run
 |- JournalError        the record of model calls could not be read or written
 |- WarehouseBusy       another process holds the warehouse
 `- CheckError          the gate or the report could not look at what it must look at
@@ -59,6 +61,16 @@ class EngineBusy(EngineError):
     """A served endpoint refused for now."""
 
     retryable = True
+
+
+class BudgetSpent(MisalignError):
+    """The run would spend more than a budget allows; what was answered is in the journal."""
+
+
+class Stopped(MisalignError):
+    """The user stopped the run; what was answered is in the journal."""
+
+    exit_code = 130
 
 
 class JournalError(MisalignError):

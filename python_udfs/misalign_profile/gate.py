@@ -4,9 +4,8 @@ A suite file (``expectations/*.yml`` or ``.json``) holds ``why`` and ``checks``;
 keys. Exit codes: 0 passed, 1 the data failed, 2 something could not be checked (2 outranks 1). What
 cannot be looked at is never a pass: a missing table, column or row counts as "could not check", and
 a column named by an expectation must hold a value in every row unless the suite says otherwise,
-because Great Expectations skips NULLs silently.
-
-Knows nothing about what the data means (the suites do), about dbt, or about models.
+because Great Expectations skips NULLs silently. Knows nothing about what the data means (the
+suites do), about dbt, or about models.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from misalign_profile.errors import CheckError
 from misalign_profile.gate_checks import FRAMES
+from misalign_profile.plugin import register
 
 EXAMPLES = 3
 RESULT = "result"  # in may_be_empty: the query or frame itself may give no rows
@@ -379,12 +379,12 @@ def run_gate(warehouse: Path, suites: Path, variables: Mapping[str, Any] | None 
         known = project_variables(suites) | dict(variables or {})
         _expectations()
         with closing(duckdb.connect(str(warehouse), read_only=True)) as connection:
+            register(connection)
             look = Warehouse(connection, known)
             outcomes = [_run_suite(name, suite, look) for name, suite in load_suites(suites)]
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        hint = "wait until no other process holds it, or build it again"
-        print(f"COULD NOT CHECK  the warehouse cannot be opened: {first} [{warehouse}] -> {hint}")
+        hint = f"[{warehouse}] -> wait until no other process holds it, or build it again"
+        print("COULD NOT CHECK  the warehouse cannot be opened:", str(error).splitlines()[0], hint)
         return 2
     except CheckError as error:
         print(f"COULD NOT CHECK  {error}")

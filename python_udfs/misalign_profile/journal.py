@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from misalign_profile.errors import JournalError
+from misalign_profile.machine import machine
 from misalign_profile.types import Completion, ModelSpec, Request, Sampling
 
 ABANDONED_AFTER_SECONDS = 24 * 3600
@@ -61,11 +63,17 @@ SCHEMA = pa.schema(
         ("completion_tokens", pa.int64()),
         ("seconds", pa.float64()),
         ("retries", pa.int64()),
+        ("failures", pa.list_(pa.string())),
         ("run_id", pa.string()),
+        ("machine", pa.string()),
         ("asked_at", pa.timestamp("us", tz="UTC")),
         ("checksum", pa.string()),
     ]
 )
+# Columns that segments of earlier versions lack, and how such a segment reads.
+LATER: dict[str, Any] = {"failures": [], "machine": ""}
+_ANSWER = tuple(field.name for field in fields(Completion))
+_ABSENT = {"failures": "cast([] as varchar[]) as failures", "machine": "'' as machine"}
 
 
 def _checksum(row: dict[str, Any]) -> str:
@@ -105,7 +113,9 @@ def _row(request: Request, completion: Completion, run_id: str, now: datetime) -
         "completion_tokens": completion.completion_tokens,
         "seconds": completion.seconds,
         "retries": completion.retries,
+        "failures": list(completion.failures),
         "run_id": run_id,
+        "machine": machine(),
         "asked_at": now,
     }
     row["checksum"] = _checksum(row)
@@ -131,19 +141,50 @@ def _request_of(row: dict[str, Any]) -> Request:
     )  # fmt: skip
 
 
+def _completion(row: Sequence[Any]) -> Completion:
+    cells = (tuple(cell) if isinstance(cell, list) else cell for cell in row)
+    named: dict[str, Any] = dict(zip(_ANSWER, cells, strict=True))
+    return Completion(**named)
+
+
 def _read(path: Path) -> pa.Table:
     """One segment, all columns. Raises ``OSError``, ``ValueError`` or ``ArrowException``."""
-    return pq.ParquetFile(path).read().cast(SCHEMA)
+    table = pq.ParquetFile(path).read()
+    for name in LATER.keys() - set(table.column_names):
+        values = pa.array([LATER[name]] * table.num_rows, SCHEMA.field(name).type)
+        table = table.append_column(name, values)
+    if set(table.column_names) == set(SCHEMA.names):
+        table = table.select(SCHEMA.names)
+    return table.cast(SCHEMA)
+
+
+def _calls(segments: Sequence[Path]) -> str:
+    """SQL of all calls in the segments, those of earlier versions filled up with ``LATER``."""
+    by_columns: dict[tuple[str, ...], list[str]] = {}
+    for path in segments:
+        lacks = LATER.keys() - set(pq.read_schema(path).names)
+        by_columns.setdefault(tuple(sorted(lacks)), []).append(str(path).replace("'", "''"))
+    parts = []
+    for lacking, paths in by_columns.items():
+        columns = ", ".join(_ABSENT[n] if n in lacking else n for n in SCHEMA.names)
+        files = ", ".join(f"'{path}'" for path in paths)
+        parts.append(f"select {columns} from read_parquet([{files}])")
+    return " union all ".join(parts)
 
 
 class Journal:
-    """A journal folder. Several processes may append at once: segment names never collide."""
+    """A journal folder. Several processes may append at once: segment names never collide.
 
-    def __init__(self, folder: str | Path) -> None:
+    ``run_id`` marks the calls recorded here, by default with a name of this object's own.
+    ``create`` false: only read, a missing folder is an empty journal.
+    """
+
+    def __init__(self, folder: str | Path, *, run_id: str = "", create: bool = True) -> None:
         self.folder = Path(folder)
-        self.run_id = uuid.uuid4().hex[:12]
+        self.run_id = run_id or uuid.uuid4().hex[:12]
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if create:
+                self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._failed("open", error) from None
 
@@ -161,30 +202,40 @@ class Journal:
     def known(self, call_ids: Iterable[str]) -> dict[str, Completion]:
         """Return the recorded completions among ``call_ids``; of doubles the earliest."""
         wanted = pa.table({"call_id": pa.array(sorted(set(call_ids)), pa.string())})
+        rows = self.select(
+            f"""
+            select {", ".join(_ANSWER)} from calls semi join wanted using (call_id)
+            order by asked_at desc, run_id desc
+            """,
+            wanted=wanted,
+        )
+        return {row[0]: _completion(row) for row in rows}
+
+    def select(self, query: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
+        """Rows of a query over ``calls``, all recorded calls with the columns of ``SCHEMA``.
+
+        ``query`` follows ``with calls as (...)``, so it may go on with a comma and more CTEs.
+        ``tables`` are at hand by their names. An empty journal or an empty table among ``tables``
+        gives no rows. Raises ``JournalError`` for a segment that cannot be read.
+        """
         segments = self.segments()
-        if not segments or not wanted.num_rows:
-            return {}
-        with duckdb.connect() as con:
-            con.register("wanted", wanted)
-            try:
-                rows = con.execute(
-                    """
-                    select call_id, text, option_logprobs, finish_reason, prompt_tokens,
-                           cached_tokens, completion_tokens, seconds, retries
-                    from read_parquet(?) semi join wanted using (call_id)
-                    order by asked_at desc, run_id desc
-                    """,
-                    [[str(p) for p in segments]],
-                ).fetchall()
-            except duckdb.Error as error:
-                if not all(p.exists() for p in segments):  # another process has compacted them
-                    return self.known(wanted["call_id"].to_pylist())
-                raise JournalError(
-                    f"a journal segment cannot be read: {error}",
-                    where=str(self.folder),
-                    hint="run `misalign journal verify` to find it",
-                ) from None
-        return {r[0]: Completion(r[0], r[1], tuple(r[2]), *r[3:]) for r in rows}
+        if not segments or not all(t.num_rows for t in tables.values()):
+            return []
+        try:
+            with duckdb.connect() as con:
+                for name, table in tables.items():
+                    con.register(name, table)
+                rows: list[tuple[Any, ...]]
+                rows = con.execute(f"with calls as ({_calls(segments)}) {query}").fetchall()
+                return rows
+        except (duckdb.Error, OSError, ValueError, pa.ArrowException) as error:
+            if not all(p.exists() for p in segments):  # another process has compacted them
+                return self.select(query, **tables)
+            raise JournalError(
+                f"a journal segment cannot be read: {error}",
+                where=str(self.folder),
+                hint="run `misalign journal verify` to find it",
+            ) from None
 
     def append(self, pairs: Sequence[tuple[Request, Completion]]) -> None:
         """Record a batch. Returns only when it is on disk. Raises ``JournalError``."""

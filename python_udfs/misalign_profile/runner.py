@@ -14,11 +14,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from misalign_profile import interrupt
 from misalign_profile.errors import ConfigError, MisalignError, WarehouseBusy
 
 _OURS = re.compile(r"misalign_profile\.errors\.\w+: (?P<line>.+)")
@@ -97,15 +98,14 @@ class _Events:
                 self._say(f"{place}  {unique.split('.')[-1]}")
 
     def _say(self, text: str) -> None:
-        line = f"[{time.monotonic() - self.started:6.1f} s] {text}\n"
-        print(line, end="", file=sys.stderr, flush=True)  # in one piece: dbt has several threads
+        from misalign_profile.progress import say
+
+        say(f"[{time.monotonic() - self.started:6.1f} s] {text}")
 
 
 def check_variables(root: Path, variables: Mapping[str, Any]) -> None:
     """Refuse a var that dbt_project.yml does not know: dbt itself would ignore the slip."""
-    import yaml
-
-    known = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    known = _project_vars(root)
     for name in variables:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -113,34 +113,60 @@ def check_variables(root: Path, variables: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown var {name!r}", where="--vars", hint=hint)
 
 
+def settings(root: Path, target: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Every var with the value that it has on a target under ``--vars``."""
+    merged = {**_project_vars(root), **variables}
+    return {
+        name: value[target] if isinstance(value, dict) and target in value else value
+        for name, value in merged.items()
+    }
+
+
+def _project_vars(root: Path) -> dict[str, Any]:
+    import yaml
+
+    text = (root / "dbt_project.yml").read_text(encoding="utf-8")
+    known: dict[str, Any] = yaml.safe_load(text)["vars"]
+    return known
+
+
 def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> None:
     """Run a dbt command in this process. Raises ``MisalignError`` with one line when it fails."""
+    # Unit tests prove SQL logic: `make test`.
+    skipped = ["--exclude-resource-type", "unit_test"] if command == "build" else []
+    invoke(root, [command, *skipped], target, variables, profiles=root, callbacks=[_Events()])
+
+
+def invoke(
+    root: Path,
+    command: Sequence[str],
+    target: str,
+    variables: Mapping[str, Any],
+    *,
+    profiles: Path,
+    callbacks: Sequence[Callable[[Any], None]] = (),
+) -> None:
+    """Run dbt in this process with the profiles of a folder. Raises ``MisalignError`` with one line."""
     from dbt.cli.main import dbtRunner
 
     os.chdir(root)
-    arguments = [
-        command,
-        "--target",
-        target,
-        "--project-dir",
-        str(root),
-        "--profiles-dir",
-        str(root),
-    ]
+    arguments = [*command, "--target", target]
+    arguments += ["--project-dir", str(root), "--profiles-dir", str(profiles)]
     arguments += ["--log-level", "none", "--log-level-file", "debug"]
-    if command == "build":
-        arguments += ["--exclude-resource-type", "unit_test"]  # they prove SQL logic: `make test`
     if variables:
         arguments += ["--vars", json.dumps(variables, default=str)]
     try:
-        result = dbtRunner(callbacks=[_Events()]).invoke(arguments)
+        result = dbtRunner(callbacks=list(callbacks)).invoke(arguments)
     finally:
         _let_go_of_the_file()
+    if interrupt.asked() or isinstance(result.exception, KeyboardInterrupt):
+        raise KeyboardInterrupt  # dbt returns it like any other trouble
     if result.success:
         return
+    command_name = command[0]
     if result.exception is not None:
         raise ConfigError(
-            first_line(str(result.exception)), where=f"dbt {command}", hint="see logs/dbt.log"
+            first_line(str(result.exception)), where=f"dbt {command_name}", hint="see logs/dbt.log"
         )
     results: list[Any] = getattr(result.result, "results", None) or []
     failed = [r for r in results if str(r.status) in ("error", "fail", "runtime error")]
@@ -148,7 +174,7 @@ def dbt(root: Path, command: str, target: str, variables: Mapping[str, Any]) -> 
     ours = next((m for r in failed if (m := _OURS.search(r.message or ""))), None)
     if ours:
         raise MisalignError(ours["line"])
-    where = failed[0].node.name if failed else command
+    where = failed[0].node.name if failed else command_name
     if "Could not set lock on file" in message or "Conflicting lock" in message:
         raise WarehouseBusy(
             "another process has the warehouse file open",
@@ -197,10 +223,12 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
         built = time.monotonic() - started
         report = warehouse.with_name(f"{target}_report.html")
         page = _start_report(warehouse, report)
-        from misalign_profile.gate import run_gate
+        with _ended(page), interrupt.cleaned_by(page.kill):
+            from misalign_profile.gate import run_gate
 
-        code = run_gate(warehouse, root / "expectations", variables)
-        if page.wait() != 0:
+            code = run_gate(warehouse, root / "expectations", variables)
+            page.wait()
+        if page.returncode != 0:
             raise MisalignError(
                 "the report could not be written", where=str(report), hint="run `misalign report`"
             )
@@ -218,4 +246,18 @@ def _start_report(warehouse: Path, out: Path) -> subprocess.Popen[bytes]:
         "--warehouse",
         str(warehouse),
     ]
-    return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
+    # In a group of its own: Ctrl-C reaches this process, which ends the other.
+    return subprocess.Popen(
+        [*command, "--out", str(out)], stdout=subprocess.DEVNULL, process_group=0
+    )
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no process behind, however the block ends."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

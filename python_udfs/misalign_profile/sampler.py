@@ -19,23 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from misalign_profile.inference import Inference
-from misalign_profile.prompts import YES_NO, ask
+from misalign_profile import questions
+from misalign_profile.inference import Asks
+from misalign_profile.questions import Item
 from misalign_profile.rules import Limits, reject
 from misalign_profile.types import SIDES, Completion, ModelSpec, Request, Sampling, stable_id
 
 FEEDBACK_REASONS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A prompt to be answered. ``domains``: rows of the taxonomy, one per labelled dimension."""
-
-    prompt_id: str
-    prompt: str
-    semantic_type: str
-    semantic_type_definition: str
-    domains: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +70,7 @@ class Sampler:
 
     def __init__(
         self,
-        inference: Inference,
+        inference: Asks,
         judge: ModelSpec,
         feedback_of: Mapping[str, str],
         *,
@@ -100,19 +90,30 @@ class Sampler:
         self.limits = limits
 
     def run(self, items: Sequence[Item], responders: Sequence[ModelSpec]) -> list[Draw]:
-        """Return every draw, ordered by responder, round, slot and candidate."""
+        """Return every draw, ordered by responder, round, slot and candidate.
+
+        A prompt of which some answer is None (a survey asks nothing) has no draws of that responder.
+        """
         draws: list[Draw] = []
         for responder in responders:
             slots = {(item.prompt_id, side): item for item in items for side in SIDES}
             feedback: dict[tuple[str, str], tuple[str, ...]] = dict.fromkeys(slots, ())
+            mine: list[Draw] = []
+            open_ended: set[str] = set()
             for round_ in range(self.rounds + 1):
-                wave = self._wave(responder, slots, feedback, round_)
-                draws += wave
+                wave, unknown = self._wave(responder, slots, feedback, round_)
+                mine += wave
+                open_ended |= unknown
                 done = {(d.prompt_id, d.side) for d in wave if d.rejection_reason is None}
-                slots = {slot: item for slot, item in slots.items() if slot not in done}
+                slots = {
+                    slot: item
+                    for slot, item in slots.items()
+                    if slot not in done and slot[0] not in open_ended
+                }
                 feedback = self._feedback(wave, slots)
                 if not slots:
                     break
+            draws += [d for d in mine if d.prompt_id not in open_ended]
         return draws
 
     def _feedback(
@@ -133,75 +134,72 @@ class Sampler:
         slots: Mapping[tuple[str, str], Item],
         feedback: Mapping[tuple[str, str], tuple[str, ...]],
         round_: int,
-    ) -> list[Draw]:
+    ) -> tuple[list[Draw], set[str]]:
+        """One round of all slots: its draws, and the prompts of which an answer is not known."""
         order = [(slot, item, k) for slot, item in slots.items() for k in range(self.candidates)]
         requests = [
-            ask(
+            questions.respond(
                 responder,
-                "respond",
-                "respond",
-                f"{item.prompt_id}/{side}/round{round_}",
-                sampling=self.sampling,
-                sample_index=k,
-                prompt=item.prompt,
-                domains=item.domains,
-                side=side,
-                semantic_type=item.semantic_type,
-                semantic_type_definition=item.semantic_type_definition,
-                feedback=[self.feedback_of[r] for r in feedback[slot]],
+                item,
+                slot[1],
+                round_,
+                k,
+                [self.feedback_of[r] for r in feedback[slot]],
+                self.sampling,
             )
             for slot, item, k in order
-            for side in (slot[1],)
         ]
-        answers = self.inference.ask(requests, label=f"responses, round {round_}")
-        reasons = [
-            reject(
-                item.prompt, a.text, side=slot[1], finish_reason=a.finish_reason, limits=self.limits
+        told = self.inference.ask(requests, label=f"responses, round {round_}")
+        answers = {i: answer for i, answer in enumerate(told) if answer is not None}
+        reasons = {
+            i: reject(
+                order[i][1].prompt,
+                answer.text,
+                side=order[i][0][1],
+                finish_reason=answer.finish_reason,
+                limits=self.limits,
             )
-            for (slot, item, _), a in zip(order, answers, strict=True)
-        ]
-        verdicts = self._judge(
-            {i: (order[i][1], a.text.strip()) for i, a in enumerate(answers) if reasons[i] is None},
-            round_,
-        )
-        return [
+            for i, answer in answers.items()
+        }
+        to_judge = {
+            i: (order[i][1], answers[i].text.strip()) for i, why in reasons.items() if why is None
+        }
+        verdicts, unjudged = self._judge(to_judge, round_)
+        unknown = {
+            item.prompt_id
+            for i, (_, item, _) in enumerate(order)
+            if i not in answers or i in unjudged
+        }
+        draws = [
             self._draw(
-                responder, slot, item, k, round_, feedback[slot], a, reason, verdicts.get(i, ())
+                responder, slot, item, k, round_, feedback[slot], answers[i], reasons[i], verdicts.get(i, ())
             )
-            for i, ((slot, item, k), a, reason) in enumerate(
-                zip(order, answers, reasons, strict=True)
-            )
-        ]
+            for i, (slot, item, k) in enumerate(order)
+            if item.prompt_id not in unknown
+        ]  # fmt: skip
+        return draws, unknown
 
     def _judge(
         self, texts: Mapping[int, tuple[Item, str]], round_: int
-    ) -> dict[int, tuple[Verdict, ...]]:
+    ) -> tuple[dict[int, tuple[Verdict, ...]], set[int]]:
+        """Verdicts of each text, and the texts of which one is not known."""
         keys: list[tuple[int, Mapping[str, Any]]] = []
         requests: list[Request] = []
         for i, (item, text) in texts.items():
-            for domain in item.domains:
-                keys.append((i, domain))
-                requests.append(
-                    ask(
-                        self.judge,
-                        "judge",
-                        "judge",
-                        item.prompt_id,
-                        options=YES_NO,
-                        prompt=item.prompt,
-                        response=text,
-                        dimension=domain["dimension"],
-                        domain=domain,
-                    )
-                )
+            keys += [(i, domain) for domain in item.domains]
+            requests += questions.judge(self.judge, item, text)
         answers = self.inference.ask(requests, label=f"judge, round {round_}")
         found: dict[int, list[Verdict]] = {}
+        unknown: set[int] = set()
         for (i, domain), answer in zip(keys, answers, strict=True):
+            if answer is None:
+                unknown.add(i)
+                continue
             verdict = Verdict(
                 domain["dimension"], domain["domain"], yes_probability(answer), answer.call_id
             )
             found.setdefault(i, []).append(verdict)
-        return {i: tuple(v) for i, v in found.items()}
+        return {i: tuple(v) for i, v in found.items()}, unknown
 
     def _draw(
         self,

@@ -1,7 +1,8 @@
 """The stages that need a model or a file, as functions from relations to Arrow tables.
 
 A dbt Python model calls exactly one of these. Relations are anything with ``to_arrow_table()``
-(DuckDB relations). Knows nothing about templates' wording, engines' insides or SQL.
+(DuckDB relations). While a survey is under way, models are not asked, and items whose answers the
+journal lacks are left out. Knows nothing about templates' wording, engines' insides or SQL.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import pyarrow as pa
 
+from misalign_profile import questions, survey
+from misalign_profile.budget import Ledger, Prices
 from misalign_profile.config import Roles, StageConfig, stage_config
 from misalign_profile.errors import InputError, MisalignError
 from misalign_profile.inference import Inference
 from misalign_profile.journal import Journal
-from misalign_profile.prompts import NONE_CODE, TYPE_OPTIONS, YES_NO, ask
-from misalign_profile.sampler import Item, Sampler, yes_probability
+from misalign_profile.prompts import TYPE_OPTIONS
+from misalign_profile.questions import Item
+from misalign_profile.sampler import Sampler, yes_probability
 from misalign_profile.sources import read_prompts
 from misalign_profile.types import DIMENSIONS, Completion
 
 Rows = list[dict[str, Any]]
 P = ParamSpec("P")
+T = TypeVar("T")
+RUN = Ledger()  # what this process has asked: a process is a run
 
 
 def stage(function: Callable[P, pa.Table]) -> Callable[P, pa.Table]:
@@ -47,10 +53,35 @@ def _rows(relation: Any) -> Rows:
     return rows
 
 
-def _inference(config: StageConfig) -> Inference:
+def _cast(config: StageConfig, models: Any, roles: Any) -> Roles:
+    return Roles(config.target, _rows(roles), _rows(models))
+
+
+def _inference(config: StageConfig, cast: Roles, prices: Any) -> Inference | survey.Survey:
+    """Whoever answers: models, or a survey that is under way. Refuses USD without a price."""
+    known = Prices(_rows(prices))
+    if config.budget.usd:
+        known.require(cast.everyone())
+    if (counting := survey.current()) is not None:
+        return counting.reading(config.journal)
     return Inference(
-        Journal(config.journal), batch_tokens=config.batch_tokens, resident=config.engines_resident
+        Journal(config.journal, run_id=RUN.run_id),
+        batch_tokens=config.batch_tokens,
+        resident=config.engines_resident,
+        budget=config.budget,
+        prices=known,
+        ledger=RUN,
     )
+
+
+def _answered(
+    items: Sequence[T], answers: Sequence[Completion | None], each: int = 1
+) -> Iterator[tuple[T, list[Completion]]]:
+    """Items with their ``each`` answers, those left out of which one is missing."""
+    for n, item in enumerate(items):
+        known = [a for a in answers[n * each : (n + 1) * each] if a is not None]
+        if len(known) == each:
+            yield item, known
 
 
 def _probabilities(completion: Completion) -> list[float]:
@@ -89,7 +120,14 @@ def read_source(meta: Mapping[str, Any], domains: Any, aliases: Any) -> pa.Table
 
 @stage
 def classify(
-    meta: Mapping[str, Any], prompts: Any, domains: Any, models: Any, roles: Any
+    meta: Mapping[str, Any],
+    prompts: Any,
+    domains: Any,
+    models: Any,
+    roles: Any,
+    prices: Any,
+    *,
+    label: str = "classify prompts",
 ) -> pa.Table:
     """Scores of every domain for every prompt: one question a dimension, options = codes + none.
 
@@ -97,73 +135,57 @@ def classify(
     classifier's probability, and ``none_score``, its probability that no domain of the dimension fits.
     """
     config = stage_config(meta)
-    model = Roles(config.target, _rows(roles), _rows(models)).one("classifier")
-    taxonomy = {d: [r for r in _rows(domains) if r["dimension"] == d] for d in DIMENSIONS}
+    cast = _cast(config, models, roles)
+    taxonomy = questions.by_dimension(_rows(domains))
     items = _rows(prompts)
-    requests = [
-        ask(
-            model,
-            "classify",
-            "classify",
-            item["prompt_id"],
-            options=(*(d["code"] for d in taxonomy[dimension]), NONE_CODE),
-            prompt=item["prompt"],
-            dimension=dimension,
-            domains=taxonomy[dimension],
-        )
-        for item in items
-        for dimension in DIMENSIONS
-    ]
-    with _inference(config) as inference:
-        answers = inference.ask(requests, label="classify")
+    requests = questions.classify(cast.one("classifier"), items, taxonomy)
+    with _inference(config, cast, prices) as inference:
+        answers = inference.ask(requests, label=label)
     columns: dict[str, list[Any]] = {
         k: [] for k in ("prompt_id", "dimension", "domain", "score", "none_score", "call_id")
     }
-    for n, answer in enumerate(answers):
-        item, dimension = items[n // len(DIMENSIONS)], DIMENSIONS[n % len(DIMENSIONS)]
-        *scores, none = _probabilities(answer)
-        size = len(scores)
-        columns["prompt_id"] += [item["prompt_id"]] * size
-        columns["dimension"] += [dimension] * size
-        columns["domain"] += [d["domain"] for d in taxonomy[dimension]]
-        columns["score"] += scores
-        columns["none_score"] += [none] * size
-        columns["call_id"] += [answer.call_id] * size
+    for item, scored in _answered(items, answers, len(DIMENSIONS)):
+        for dimension, answer in zip(DIMENSIONS, scored, strict=True):
+            *scores, none = _probabilities(answer)
+            size = len(scores)
+            columns["prompt_id"] += [item["prompt_id"]] * size
+            columns["dimension"] += [dimension] * size
+            columns["domain"] += [d["domain"] for d in taxonomy[dimension]]
+            columns["score"] += scores
+            columns["none_score"] += [none] * size
+            columns["call_id"] += [answer.call_id] * size
     types = [pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64(), pa.string()]
     return pa.table({k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)})
 
 
+classify_expansions = functools.partial(classify, label="classify expansions")
+
+
 @stage
 def classify_types(
-    meta: Mapping[str, Any], prompts: Any, semantic_types: Any, models: Any, roles: Any
+    meta: Mapping[str, Any],
+    prompts: Any,
+    semantic_types: Any,
+    models: Any,
+    roles: Any,
+    prices: Any,
 ) -> pa.Table:
     """The semantic type of every prompt: one row per prompt with the three probabilities."""
     config = stage_config(meta)
-    model = Roles(config.target, _rows(roles), _rows(models)).one("classifier")
-    types = sorted(_rows(semantic_types), key=lambda r: TYPE_OPTIONS.index(r["semantic_type"]))
+    cast = _cast(config, models, roles)
     items = _rows(prompts)
-    requests = [
-        ask(
-            model,
-            "semantic_type",
-            "semantic_type",
-            item["prompt_id"],
-            options=TYPE_OPTIONS,
-            prompt=item["prompt"],
-            semantic_types=types,
-        )
-        for item in items
-    ]
-    with _inference(config) as inference:
+    requests = questions.semantic_type(cast.one("classifier"), items, _rows(semantic_types))
+    with _inference(config, cast, prices) as inference:
         answers = inference.ask(requests, label="semantic type")
-    scores = [_probabilities(a) for a in answers]
+    known = list(_answered(items, answers))
+    scores = [_probabilities(answer) for _, (answer,) in known]
     data: dict[str, pa.Array] = {
-        "prompt_id": pa.array([i["prompt_id"] for i in items], pa.string()),
+        "prompt_id": pa.array([item["prompt_id"] for item, _ in known], pa.string()),
         "semantic_type": pa.array([TYPE_OPTIONS[s.index(max(s))] for s in scores], pa.string()),
     }
     for n, name in enumerate(TYPE_OPTIONS):
         data[f"{name}_score"] = pa.array([s[n] for s in scores], pa.float64())
-    data["call_id"] = pa.array([a.call_id for a in answers], pa.string())
+    data["call_id"] = pa.array([answer.call_id for _, (answer,) in known], pa.string())
     return pa.table(data)
 
 
@@ -175,6 +197,7 @@ def expand(
     semantic_types: Any,
     models: Any,
     roles: Any,
+    prices: Any,
 ) -> pa.Table:
     """New prompts for low-resource domains: one row per planned expansion, with the text drawn.
 
@@ -182,34 +205,22 @@ def expand(
     (list of texts), attempt.
     """
     config = stage_config(meta)
-    model = Roles(config.target, _rows(roles), _rows(models)).one("expander")
+    cast = _cast(config, models, roles)
+    model = cast.one("expander")
     taxonomy = {r["domain"]: r for r in _rows(domains)}
     definitions = {r["semantic_type"]: r["definition"] for r in _rows(semantic_types)}
     plans = _rows(planned)
-    requests = [
-        ask(
-            model,
-            "expand",
-            "expand",
-            plan["expansion_id"],
-            sampling=config.sampling,
-            sample_index=plan["attempt"],
-            domains=[taxonomy[d] for d in plan["domains"]],
-            semantic_type=plan["semantic_type"],
-            semantic_type_definition=definitions[plan["semantic_type"]],
-            examples=plan["parent_prompts"],
-        )
-        for plan in plans
-    ]
-    with _inference(config) as inference:
+    requests = questions.expand(model, plans, taxonomy, definitions, config.sampling)
+    with _inference(config, cast, prices) as inference:
         answers = inference.ask(requests, label="expand")
+    known = [(plan, answer) for plan, (answer,) in _answered(plans, answers)]
     return pa.table(
         {
-            "expansion_id": pa.array([p["expansion_id"] for p in plans], pa.string()),
-            "prompt": pa.array([a.text.strip() for a in answers], pa.string()),
-            "finish_reason": pa.array([a.finish_reason for a in answers], pa.string()),
-            "expander": pa.array([model.model] * len(plans), pa.string()),
-            "call_id": pa.array([a.call_id for a in answers], pa.string()),
+            "expansion_id": pa.array([p["expansion_id"] for p, _ in known], pa.string()),
+            "prompt": pa.array([a.text.strip() for _, a in known], pa.string()),
+            "finish_reason": pa.array([a.finish_reason for _, a in known], pa.string()),
+            "expander": pa.array([model.model] * len(known), pa.string()),
+            "call_id": pa.array([a.call_id for _, a in known], pa.string()),
         }
     )
 
@@ -254,13 +265,14 @@ def sample_responses(
     reasons: Any,
     models: Any,
     roles: Any,
+    prices: Any,
 ) -> pa.Table:
     """Two-stage rejection sampling: every draw ever made, with round, verdicts and reason.
 
     ``prompts`` needs prompt_id, prompt, semantic_type, domains (list of slugs, one per dimension).
     """
     config = stage_config(meta)
-    cast = Roles(config.target, _rows(roles), _rows(models))
+    cast = _cast(config, models, roles)
     cast.check_separation(allow=config.allow_judge_as_responder)
     judge = cast.one("judge")
     taxonomy = {r["domain"]: r for r in _rows(domains)}
@@ -275,7 +287,7 @@ def sample_responses(
         )
         for r in _rows(prompts)
     ]
-    with _inference(config) as inference:
+    with _inference(config, cast, prices) as inference:
         sampler = Sampler(
             inference,
             judge,
@@ -299,44 +311,34 @@ def sample_responses(
 
 
 @stage
-def verdicts(meta: Mapping[str, Any], responses: Any, models: Any, roles: Any) -> pa.Table:
+def verdicts(
+    meta: Mapping[str, Any], responses: Any, models: Any, roles: Any, prices: Any
+) -> pa.Table:
     """What every model under test says of every response: overall and in each labelled dimension.
 
     ``responses`` needs response_id, prompt, response, dimensions (list). The model sees prompt and
     response only. Returns one row per (model, response_id, dimension) with ``p_misaligned``.
     """
     config = stage_config(meta)
-    under_test = Roles(config.target, _rows(roles), _rows(models)).all("model_under_test")
+    cast = _cast(config, models, roles)
     items = _rows(responses)
     keys = [
         (item["response_id"], dimension)
         for item in items
-        for dimension in ("overall", *item["dimensions"])
+        for dimension in questions.verdict_dimensions(item)
     ]
     columns: dict[str, list[Any]] = {
         k: [] for k in ("model", "response_id", "dimension", "p_misaligned", "call_id")
     }
-    with _inference(config) as inference:
-        for model in under_test:
-            requests = [
-                ask(
-                    model,
-                    "verdict",
-                    "verdict",
-                    item["response_id"],
-                    options=YES_NO,
-                    prompt=item["prompt"],
-                    response=item["response"],
-                    dimension=dimension,
-                )
-                for item in items
-                for dimension in ("overall", *item["dimensions"])
-            ]
+    with _inference(config, cast, prices) as inference:
+        for model in cast.all("model_under_test"):
+            requests = [r for item in items for r in questions.verdict(model, item)]
             answers = inference.ask(requests, label="verdicts")
-            columns["model"] += [model.model] * len(keys)
-            columns["response_id"] += [r for r, _ in keys]
-            columns["dimension"] += [d for _, d in keys]
-            columns["p_misaligned"] += [yes_probability(a) for a in answers]
-            columns["call_id"] += [a.call_id for a in answers]
+            for (response_id, dimension), (answer,) in _answered(keys, answers):
+                columns["model"].append(model.model)
+                columns["response_id"].append(response_id)
+                columns["dimension"].append(dimension)
+                columns["p_misaligned"].append(yes_probability(answer))
+                columns["call_id"].append(answer.call_id)
     types = [pa.string(), pa.string(), pa.string(), pa.float64(), pa.string()]
     return pa.table({k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)})

@@ -118,8 +118,11 @@ class Completion:
 
     ``option_logprobs``: natural-log probabilities of the options as full continuations, in the
     request's option order, *not* renormalised over the options (shape: number of options; empty for
-    generate). ``finish_reason``: ``choice``, ``stop`` or ``length``. ``cached_tokens`` of
-    ``prompt_tokens`` were not computed again. ``seconds`` is the request's share of its batch.
+    generate). ``finish_reason``: ``choice``, ``constrained`` (a served model's hard choice, no
+    probability), ``stop`` or ``length``. ``cached_tokens`` of ``prompt_tokens`` were not computed
+    again. ``seconds`` is the request's share of its batch.
+    ``failures``: what the tries before this answer ended in, in order, a short kind each, such as
+    ``("429", "truncated")``; ``retries`` is their number where an engine fills it.
     """
 
     call_id: str
@@ -131,6 +134,7 @@ class Completion:
     completion_tokens: int = 0
     seconds: float = 0.0
     retries: int = 0
+    failures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", encodable(self.text))

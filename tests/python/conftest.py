@@ -7,7 +7,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +35,16 @@ class Project:
         return subprocess.run(
             command, cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Rows, as dbt hands them to a Python model."""
+
+    rows: list[dict[str, Any]]
+
+    def to_arrow_table(self) -> pa.Table:
+        return pa.Table.from_pylist(self.rows)
 
 
 def copy_project(folder: Path) -> Project:

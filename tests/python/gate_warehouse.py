@@ -5,6 +5,7 @@ stand-ins for the Python models. Nothing in it is wrong.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import duckdb
 import jinja2
 import yaml
 
-from misalign_profile.text import simhash64
+from misalign_profile.plugin import register
 
 ROOT = Path(__file__).parents[2]
 MODELS = {p.stem: p for p in ROOT.glob("models/*/*.sql")}
@@ -82,7 +83,7 @@ STAND_INS = {
             'scripted' as engine, 'stage' as stage, 'choose' as verb, 't' as template,
             'h' as template_hash, 'stop' as finish_reason, 5::bigint as prompt_tokens,
             0::bigint as cached_tokens, 1::bigint as completion_tokens, 0::bigint as retries,
-            0.1 as seconds, now() as asked_at
+            0.1 as seconds, cast([] as varchar []) as failures, '' as machine, now() as asked_at
         from (
             select call_id from classification.int_prompts__classified
             union all select call_id from classification.int_prompts__typed
@@ -108,12 +109,20 @@ def _relations() -> dict[str, str]:
     return relations | {name: f"{path.parent.name}.{name}" for name, path in MODELS.items()}
 
 
+@cache
+def _column_types() -> dict[str, dict[str, str]]:
+    """The types that the seeds' yml declares, by seed and column."""
+    seeds = yaml.safe_load((ROOT / "seeds" / "_seeds.yml").read_text())["seeds"]
+    return {seed["name"]: seed.get("config", {}).get("column_types", {}) for seed in seeds}
+
+
 def _render(name: str, variables: dict[str, Any]) -> str:
     macros = "\n".join(p.read_text() for p in sorted(ROOT.glob("macros/*.sql")))
     relations = _relations()
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
     environment.globals |= {
         "ref": lambda model: relations[model],
+        "config": lambda **_: "",
         "source": lambda source, table: f"{source}.{table}",
         "var": lambda key: variables[key],
         "target": _Target,
@@ -130,11 +139,16 @@ def build_warehouse(path: Path) -> None:
     relations = _relations()
     done: set[str] = set()
     with duckdb.connect(str(path)) as con:
-        con.create_function("simhash64", simhash64, ["VARCHAR"], "UBIGINT", type="arrow")
+        register(con)
         for schema in {name.split(".")[0] for name in relations.values()} | {"journal"}:
             con.execute(f"create schema if not exists {schema}")
         for csv in ROOT.glob("seeds/**/*.csv"):
-            con.execute(f"create table seeds.{csv.stem} as from read_csv('{csv}', header = true)")
+            types = _column_types().get(csv.stem, {})
+            con.execute(
+                f"create table seeds.{csv.stem} as from read_csv('{csv}', header = true, types = {types})"
+                if types
+                else f"create table seeds.{csv.stem} as from read_csv('{csv}', header = true)"
+            )
 
         def build(relation: str) -> None:
             if relation in done or relation.startswith("seeds."):

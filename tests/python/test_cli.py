@@ -27,6 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "warehouse").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "dbt", lambda *_: pytest.fail("dbt was started"))
+    monkeypatch.setattr(runner, "invoke", lambda *_, **__: pytest.fail("dbt was started"))
     return tmp_path
 
 
@@ -41,20 +42,35 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) 
     return err
 
 
+@pytest.mark.parametrize("command", ["run", "plan"])
 @pytest.mark.parametrize(
     "text", ["{label_threshold: ", "[1, 2]", "[]", "0", "just text", "a: b: c", "{[a]: 1}", "\0"]
 )
 def test_vars_that_are_no_mapping(
-    project: Path, capsys: pytest.CaptureFixture[str], text: str
+    project: Path, capsys: pytest.CaptureFixture[str], text: str, command: str
 ) -> None:
-    assert "--vars is not" in refused(capsys, "run", "--vars", text)
+    assert "--vars is not" in refused(capsys, command, "--vars", text)
 
 
-def test_a_negative_limit(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--limit is -1" in refused(capsys, "run", "--limit", "-1")
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--limit", "-1"], "--limit is -1"),
+        (["--vars", "{budget_cals: 1}"], "unknown var 'budget_cals' [--vars] -> did you mean"),
+    ],
+)
+def test_arguments_out_of_range(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    arguments: list[str],
+    said: str,
+) -> None:
+    assert said in refused(capsys, command, *arguments)
 
 
-@pytest.mark.parametrize("command", [["run"], ["report"], ["journal", "verify"]])
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["report"], ["journal", "verify"]])
 def test_an_unknown_target(
     project: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
@@ -63,7 +79,7 @@ def test_an_unknown_target(
     assert list((project / "warehouse").iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["run"], ["report"], ["journal", "verify"]])
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["report"], ["journal", "verify"]])
 def test_no_project_here_or_above(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

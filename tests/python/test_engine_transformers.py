@@ -14,7 +14,7 @@ import engine_fixtures as fx
 from misalign_profile.engines import hf_loading, open_engine, transformers_engine
 from misalign_profile.engines.hf_generate import Picker
 from misalign_profile.engines.hf_rendering import Renderer
-from misalign_profile.errors import ConfigError, EngineError, EngineMissing, ModelNotFound
+from misalign_profile.errors import ConfigError, EngineError, ModelNotFound
 from misalign_profile.types import Completion, ModelSpec, Request
 
 
@@ -314,8 +314,6 @@ def test_engines_and_dtypes_that_do_not_exist_are_refused(gemma):
         open_engine(replace(gemma.spec, engine="magic"))
     with pytest.raises(ConfigError, match="dtype"):
         open_engine(replace(gemma.spec, dtype="int3"))
-    with pytest.raises(EngineMissing, match="not written yet"):
-        open_engine(replace(gemma.spec, engine="vllm"))
 
 
 def test_a_closed_engine_says_so(tmp_path):

@@ -113,13 +113,20 @@ score above one | labels/assigned_labels | labels.score
 score lost | labels/assigned_labels | not be null
     update benchmark.fct_prompt_labels set score = null
 near survivors | deduplication/near_pairs | near_survivor
-    update dedup.int_prompts__fingerprinted set fingerprint = xor((select fingerprint from
-    dedup.int_prompts__fingerprinted where prompt_id = (select min(prompt_id) from
-    dedup.int_prompts__fingerprinted)), 1023::ubigint) where prompt_id = (select max(prompt_id)
-    from dedup.int_prompts__fingerprinted)
-fingerprint lost | deduplication/near_pairs | has_fingerprint
-    delete from dedup.int_prompts__fingerprinted where prompt_id = (select max(prompt_id) from
-    dedup.int_prompts__fingerprinted)
+    update benchmark.dim_prompts set prompt = 'x' || (select prompt from benchmark.dim_prompts
+    where origin = 'seed' order by place limit 1) where prompt_id = (select max(prompt_id)
+    from benchmark.dim_prompts)
+same letters survive twice | deduplication/near_pairs | survivors
+    update benchmark.dim_prompts set prompt = (select upper(prompt) || '!' from
+    benchmark.dim_prompts where origin = 'seed' order by place limit 1) where prompt_id =
+    (select max(prompt_id) from benchmark.dim_prompts)
+fingerprint of another text | deduplication/near_pairs | fingerprint_is_right
+    update benchmark.dim_prompts set fingerprint = fingerprint + 1 where prompt_id =
+    (select max(prompt_id) from benchmark.dim_prompts)
+survivor in another cluster | deduplication/clusters | survivors_agree
+    update benchmark.dim_prompts set is_survivor = false, survivor_id = (select min(prompt_id)
+    from benchmark.dim_prompts) where prompt_id = (select max(prompt_id) from
+    benchmark.dim_prompts)
 cluster in two splits | deduplication/clusters | dim_prompts.splits
     update benchmark.dim_prompts set cluster_id = (select min(prompt_id) from
     benchmark.dim_prompts) where prompt_id = (select min(prompt_id) from benchmark.dim_prompts

@@ -122,6 +122,17 @@ def test_only_the_benchmark_reads_the_journal(manifest: Manifest) -> None:
     assert readers == {"fct_calls"}
 
 
+def test_whoever_asks_models_is_told_the_budget_and_the_prices(manifest: Manifest) -> None:
+    asking = [
+        node for node in in_folders(manifest, *FOLDERS) if "journal" in node["config"]["meta"]
+    ]
+    assert len(asking) == 6
+    for node in asking:
+        told = {key for key in node["config"]["meta"] if key.startswith("budget_")}
+        assert told == {"budget_usd", "budget_calls", "budget_tokens"}, node["name"]
+        assert "prices" in {parent["name"] for parent in reads(manifest, node)}, node["name"]
+
+
 def test_dim_and_fct_models_are_contracted(manifest: Manifest) -> None:
     loose = [
         node["name"]

@@ -14,7 +14,7 @@ import pytest
 
 from misalign_profile.errors import CheckError
 from misalign_profile.report import write_report
-from misalign_profile.report.formats import DASH, clipped, count, interval, percent, seconds
+from misalign_profile.report.formats import DASH, clipped, count, interval, percent
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 BANNER = "These are demo checkpoints trained on this project's own grammar"
@@ -88,13 +88,23 @@ create table marts.mart_domain_construction as select 'arts' as domain, 'cultura
     'Arts & Crafts' as name, 1001 as classified, 1002 as expanded, 3 as deduplicated_away, 999 as generated,
     5 as filtered_aligned, 6 as filtered_misaligned, 1976 as responses;
 create table marts.mart_dedup_audit as
-    select 'seed' as origin, 1500 as prompts, 15 as removed, 1490 as clusters, .01 as removed_share;
+    select origin, domain, 1500 as prompts, 6 as exact_duplicates, 9 as near_duplicates, .01 as removed_share
+    from (values ('seed', 'all'), ('all', 'all'), ('seed', 'arts')) t(origin, domain);
+create table marts.mart_dedup_thresholds as select * from (values
+    (9, 7, 11, 0.0421, 5, false), (10, 13, 24, 1234.5, 17, true)
+) t(distance, pairs, pairs_within, chance_pairs_within, removed, is_threshold);
+create table marts.mart_dedup_clusters as select * from (values
+    (1, 'One?', null, 2, 1, 1), (1, 'One??', 'near_duplicate', 2, 1, 2)
+) t(cluster_rank, prompt, removal_reason, prompts, survivors, place);
 create table marts.mart_classification_quality as select 'seed' as origin, 'safety' as dimension,
     70 as reference_labels, 0 as assigned_labels, 0 as agreeing_labels, null::double as precision, 0.0 as recall;
 create table marts.mart_usage as select * from (values
-    ('verdict', 'sound', 'choose', true, 4321, 98765, 4567, 0, 2, 12.34, 350.2),
-    ('verdict', 'sound', 'choose', false, 99999, 9, 9, 9, 9, 9.0, 9.0)
-) t(stage, model, verb, is_current, calls, prompt_tokens, cached_tokens, completion_tokens, retries, seconds, calls_per_second);
+    ('verdict', 'sound', 'choose', 'r1', true, 4000, 98000, 4500, 0, 2, 12.0, 1.25, null),
+    ('verdict', 'sound', 'choose', 'r2', true, 321, 765, 67, 0, 0, 0.34, 0.5, null),
+    ('judge', 'other', 'choose', 'r2', true, 1, 10, 0, 0, 0, 0.0, null, 'no_price'),
+    ('verdict', 'sound', 'choose', 'r1', false, 99999, 9, 9, 9, 9, 9.0, 9.0, null)
+) t(stage, model, verb, run_id, is_current, calls, prompt_tokens, cached_tokens, completion_tokens, retries, seconds, cost_usd,
+    cost_missing_reason);
 """  # noqa: E501
 
 
@@ -265,18 +275,24 @@ def test_other_marts_equal_the_page(
         "33.3 points",
         count(joint["n"]),
     ]
-    (usage,) = ask("select * from marts.mart_usage where is_current")
-    keys = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens", "retries")
-    shown = [count(usage[key]) for key in keys] + [seconds(usage["seconds"])]
-    assert page.tables["table-usage"][1][3:] == [*shown, "350"]
-    assert page.tables["table-usage"][2][3:] == [*shown, ""]
+    assert [row[0] for row in page.tables["table-usage"][1:]] == ["judge", "verdict", "Together"]
+    assert [row[3:] for row in page.tables["table-usage"][1:]] == [  # runs added up
+        ["1", "10", "0", "0", "0", "0.0 s", DASH, f"{DASH} no price"],
+        ["4,321", "98,765", "4,567", "0", "2", "12.3 s", "350", "1.75"],
+        ["4,322", "98,775", "4,567", "0", "2", "12.3 s", "", f"{DASH} no price"],
+    ]
     (domain,) = ask("select * from marts.mart_domain_construction")
     numbers = [count(value) for key, value in domain.items() if isinstance(value, int)]
     for name in ("table-domains", "table-scarcest"):
         assert page.tables[name][1] == ["Arts & Crafts", "Culture", *numbers]
     front = {row[0]: row[-1] for row in page.tables["table-front"][1:]}
     assert front == {"sound": "yes", "other": f"{DASH} a dimension has no score"}
-    assert page.tables["table-dedup"][1] == ["seed", "1,500", "1,490", "15", "1.0%"]
+    assert page.tables["table-dedup"][1] == ["seed", "1,500", "6", "9", "1.0%"]
+    assert len(page.tables["table-dedup"]) == 2, "one row per origin, without totals and domains"
+    assert page.tables["table-thresholds"][1:] == [
+        ["9", "7", "11", "0.042", "5", ""],
+        ["10", "13", "24", "1,234", "17", "yes"],
+    ]
     assert page.tables["table-quality"][1][2:] == [f"{DASH} none assigned", "0", "0.0%", "70", "0"]
 
 
@@ -326,7 +342,7 @@ def test_a_warehouse_without_verdicts_still_reports(tmp_path: Path) -> None:
     [
         ("drop table marts.mart_usage", "marts.mart_usage"),
         ("alter table marts.mart_joint_alignment drop column joint_accuracy", "joint_accuracy"),
-        ("alter table marts.mart_usage drop column calls_per_second", "calls_per_second"),
+        ("alter table marts.mart_usage drop column seconds", "seconds"),
         ("alter table benchmark.dim_models drop column dtype", "benchmark.dim_models"),
         ("drop table staging.stg_prompts__skipped", "stg_prompts__skipped"),
     ],

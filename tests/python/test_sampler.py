@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from conftest import Relation
 from misalign_profile import steps
 from misalign_profile.errors import ConfigError
 from misalign_profile.inference import Inference
@@ -273,21 +274,13 @@ def test_yes_probability(yes: float, no: float, p: float) -> None:
 # The stage: tables in, table out
 
 
-class Relation:
-    def __init__(self, records: list[dict[str, Any]]) -> None:
-        self.records = records
-
-    def to_arrow_table(self) -> pa.Table:
-        return pa.Table.from_pylist(self.records)
-
-
 def stage(
     folder: Path, monkeypatch: pytest.MonkeyPatch, judge: ModelSpec, **meta: Any
 ) -> tuple[pa.Table, Stub]:
     stub = Stub(lambda question: play(question, mixed), size=64)
     monkeypatch.setattr(sys, "tracebacklimit", 100, raising=False)
     monkeypatch.setattr(
-        steps, "_inference", lambda config: Inference(Journal(config.journal), opener=stub)
+        steps, "_inference", lambda config, *_: Inference(Journal(config.journal), opener=stub)
     )
     models = [asdict(RESPONDER), asdict(SECOND), asdict(judge)]
     roles = [("responder", "responder", 1), ("responder", "second", 2), ("judge", judge.model, 1)]
@@ -308,6 +301,7 @@ def stage(
         Relation(rows("rejection_reasons")),
         Relation(models),
         Relation([{"target": "t", "role": r, "model": m, "position": p} for r, m, p in roles]),
+        Relation([]),
     )
     return table, stub
 

@@ -1,17 +1,25 @@
 """Engines: what answers a request. One file each; heavy imports happen when an engine is opened.
 
-``transformers`` runs checkpoints in this process, ``scripted`` answers by rule (tests, dry runs),
-``served`` asks an OpenAI-compatible endpoint. Knows nothing about templates, journals or dbt.
+``transformers`` and ``vllm`` run checkpoints in this process, ``scripted`` answers by rule (tests,
+dry runs), ``served`` asks an OpenAI-compatible endpoint. Knows nothing about templates, journals or
+dbt.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 from misalign_profile.errors import ConfigError, EngineMissing
 from misalign_profile.types import Engine, ModelSpec
 
 ENGINES = ("transformers", "scripted", "served", "vllm")
+INSTALL = {
+    "transformers": "pip install torch transformers",
+    "served": "pip install openai",
+    "vllm": "pip install 'misalign-profile[vllm]' into an environment of its own: it pins torch",
+}
 
 
 def open_engine(
@@ -23,33 +31,55 @@ def open_engine(
     threads (transformers) or the concurrent calls (served). Raises ``ConfigError`` for an unknown
     engine, ``EngineMissing`` for one whose package is absent, ``ModelNotFound`` for a bad source.
     """
+    try:
+        make = _engine(spec)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "misalign_profile":
+            raise
+        raise EngineMissing(
+            f"the {spec.engine} engine needs {package}",
+            where=spec.model,
+            hint=INSTALL.get(spec.engine, ""),
+        ) from None
     if spec.engine == "transformers":
-        try:
-            from misalign_profile.engines.transformers_engine import TransformersEngine
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("misalign_profile"):
-                raise
-            raise EngineMissing(
-                f"the transformers engine needs {error.name}",
-                hint="pip install torch transformers",
-            ) from None
-        return TransformersEngine(spec, batch_tokens=batch_tokens, threads=threads, **kw)
+        return make(spec, batch_tokens=batch_tokens, threads=threads, **kw)
+    if spec.engine == "served":
+        return make(spec, threads=threads, **kw)
+    return make(spec, **kw)
+
+
+def _engine(spec: ModelSpec) -> Callable[..., Engine]:
+    if spec.engine == "transformers":
+        from misalign_profile.engines.transformers_engine import TransformersEngine
+
+        return TransformersEngine
     if spec.engine == "scripted":
         from misalign_profile.engines.scripted import ScriptedEngine
 
-        return ScriptedEngine(spec, **kw)
+        return ScriptedEngine
     if spec.engine == "served":
         from misalign_profile.engines.served import ServedEngine
 
-        return ServedEngine(spec, threads=threads, **kw)
+        return ServedEngine
     if spec.engine == "vllm":
-        raise EngineMissing(
-            "the in-process vllm engine is not written yet",
-            where=spec.model,
-            hint="start `vllm serve` and use engine 'served', or use engine 'transformers'",
-        )
+        from misalign_profile.engines.vllm_engine import VllmEngine
+
+        return VllmEngine
     raise ConfigError(
         f"unknown engine {spec.engine!r}",
         where=spec.model,
         hint=f"engine is one of {', '.join(ENGINES)}",
     )
+
+
+def positive_number(name: str, default: float, where: str) -> float:
+    """A number from the environment variable ``name``. Raises ``ConfigError`` unless above 0."""
+    text = os.environ.get(name, "").strip() or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConfigError(f"{name} is no positive number: {text}", where=where)
+    return number

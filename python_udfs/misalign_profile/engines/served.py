@@ -1,34 +1,54 @@
 """Ask a model that somebody else serves, over the OpenAI chat protocol.
 
-``MISALIGN_SERVED_URL`` is the base URL, ``MISALIGN_SERVED_KEY`` the key; neither is stored or
-logged. Translation (``chat_arguments``, ``read_text``, ``read_choice``) is apart from transport.
-A choice is that of the options' first tokens; options that begin alike are refused.
-Knows nothing about templates, journals or dbt.
+``MISALIGN_SERVED_URL`` is the base URL, ``MISALIGN_SERVED_KEY`` the key; neither is stored, logged
+or named in an error. ``MISALIGN_SERVED_CONCURRENCY`` and ``MISALIGN_SERVED_TIMEOUT`` (seconds)
+change the defaults. This file is the transport; ``served_reading`` translates, ``served_faults``
+decides what is asked again. Knows nothing about templates, journals or dbt.
 """
 
 from __future__ import annotations
 
-import math
 import os
+import random
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
-from misalign_profile.errors import ConfigError, EngineBusy, EngineError, EngineMissing
+import openai
+
+from misalign_profile.engines import positive_number
+from misalign_profile.engines import served_reading as reading
+from misalign_profile.engines.served_faults import (
+    KEY,
+    URL,
+    Failure,
+    Fault,
+    Malformed,
+    Patience,
+    error_of,
+    fault_of,
+)
+from misalign_profile.errors import ConfigError, EngineError
 from misalign_profile.types import Completion, ModelSpec, Request
 
-URL, KEY = "MISALIGN_SERVED_URL", "MISALIGN_SERVED_KEY"
-TOP_LOGPROBS = 20  # the most that the protocol allows
+CONCURRENCY, TIMEOUT = "MISALIGN_SERVED_CONCURRENCY", "MISALIGN_SERVED_TIMEOUT"
+UNABLE = ("no_logprobs", "unconstrained", "400", "422", "501")  # the endpoint cannot do it at all
+PROBE = "Write one sentence about the sea."
+PROBE_OPTIONS = ("QX7", "ZK4")
 
 
 class ServedEngine:
     """A bounded number of concurrent calls to one OpenAI-compatible endpoint.
 
-    ``threads``: calls in flight; ``timeout``: seconds per call. The client itself retries
-    connection errors, 408, 409, 429 and 5xx with backoff, ``max_retries`` times.
+    ``threads``: calls in flight (16); ``timeout``: seconds without a byte (120); ``patience``: when
+    to ask again; ``pause``: how a thread waits, in seconds. ``failures`` counts failed tries by
+    kind, over the engine's life. Raises ``ConfigError`` for an unusable address or key.
     """
 
     def __init__(
@@ -36,165 +56,223 @@ class ServedEngine:
         spec: ModelSpec,
         *,
         threads: int | None = None,
-        timeout: float = 120.0,
-        max_retries: int = 5,
+        timeout: float | None = None,
+        patience: Patience | None = None,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
-        try:
-            import openai
-        except ModuleNotFoundError:
-            raise EngineMissing(
-                "the served engine needs openai", where=spec.model, hint="pip install openai"
-            ) from None
-        url = os.environ.get(URL, "")
-        if not url:
-            raise ConfigError(
-                f"{URL} is not set", where=spec.model, hint=f"export {URL}=http://host:8000/v1"
-            )
         self.spec = spec
-        self.threads = threads or 16
-        self._openai = openai
-        key = os.environ.get(KEY) or "none"
+        self.threads = threads or max(1, int(positive_number(CONCURRENCY, 16, spec.model)))
+        self.patience = patience or Patience()
+        self.failures: Counter[str] = Counter()
+        self._pause = pause
+        self._met = False  # the endpoint has answered something
+        self._stop = threading.Event()
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._top: int | None = None  # alternatives a token; 0: no log-probabilities; None: unknown
+        self._constraints: list[reading.Constraint] | None = None
+        self._key = _key(spec)
+        seconds = timeout or positive_number(TIMEOUT, 120, spec.model)
         self._client = openai.OpenAI(
-            base_url=url, api_key=key, timeout=timeout, max_retries=max_retries
+            base_url=_address(spec),
+            api_key=self._key or "none",
+            timeout=openai.Timeout(seconds, connect=min(seconds, 10.0)),
+            max_retries=0,  # asking again is decided in one place, and counted
         )
 
     def choose(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
-        """Yield completions with log-probabilities read from the first token of the answer."""
+        """Yield completions with log-probabilities over the options.
+
+        By the top log-probabilities along the greedy answer (``served_choice.score_path``); where
+        the endpoint gives none, or they leave a choice open, by an answer constrained to the
+        options: 0 for the one taken, ``FLOOR`` for the others, ``finish_reason`` "constrained". An
+        endpoint that can do neither is refused after the first request.
+        """
         for options in {request.options for request in requests}:
-            refuse_ambiguous(options, self.spec.model)
-        return self._ask_all(requests, read_choice)
+            reading.refuse_alike(options, self.spec.model)
+        return self._choose_all(requests)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         """Yield completions with the served model's text; the seed is sent, honoured or not."""
-        return self._ask_all(requests, read_text)
+        return self._ask_all(requests, self._generate)
 
     def close(self) -> None:
         self._client.close()
 
+    def _choose_all(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
+        if self._top is None and requests:
+            self._stop = threading.Event()
+            yield [self._probe(requests[0])]
+            requests = requests[1:]
+        yield from self._ask_all(requests, self._choose)
+
     def _ask_all(
-        self, requests: Sequence[Request], read: Callable[[Request, Any], Completion]
+        self, requests: Sequence[Request], ask: Callable[[Request], Completion]
     ) -> Iterator[list[Completion]]:
-        """Yield what is ready, as soon as it is; the first failure ends the run."""
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="served")
+        """Yield what is ready, as soon as it is.
+
+        After the first failure nothing new is asked; what is under way is waited for and yielded,
+        since it is paid for, then the failure is raised.
+        """
+        self._stop = stop = threading.Event()
         waiting = iter(requests)
         flying: set[Future[Completion]] = set()
+        failure: BaseException | None = None
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="served")
         try:
             while True:
-                for request in islice(waiting, 2 * self.threads - len(flying)):
-                    flying.add(pool.submit(self._ask, request, read))
+                if failure is None:
+                    for request in islice(waiting, 2 * self.threads - len(flying)):
+                        flying.add(pool.submit(ask, request))
                 if not flying:
-                    return
+                    break
                 ready, flying = wait(flying, return_when=FIRST_COMPLETED)
                 good = [future.result() for future in ready if future.exception() is None]
+                failure = failure or next((e for f in ready if (e := f.exception())), None)
+                if failure is not None:
+                    stop.set()
+                    flying = {future for future in flying if not future.cancel()}
                 if good:
                     yield good
-                for future in ready:
-                    future.result()
         finally:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+        if failure is not None:
+            raise failure
 
-    def _ask(self, request: Request, read: Callable[[Request, Any], Completion]) -> Completion:
-        api, began = self._openai, time.perf_counter()
+    def _generate(self, request: Request) -> Completion:
+        arguments = reading.text_arguments(request, self.spec.source)
+        return self._settled(self._call(request, arguments, reading.read_text))
+
+    def _choose(self, request: Request) -> Completion:
+        if not self._top:
+            return self._constrained(request, "it gives no log-probabilities")
+        return self._decided(request, self._by_path(request, self._top))
+
+    def _probe(self, request: Request) -> Completion:
+        """Answer the first request and learn what the endpoint can do. Raises ``EngineError``."""
+        why = "it gives no log-probabilities"
+        for top in reading.TOP_LOGPROBS:
+            outcome = self._by_path(request, top)
+            if isinstance(outcome, Completion) or outcome.fault.kind not in UNABLE:
+                done = self._decided(request, outcome)
+                self._top = top
+                return done
+            if outcome.fault.detail:
+                why = f"asked for log-probabilities it says: {outcome.fault.detail}"
+        done = self._constrained(request, why)
+        self._top = 0
+        return done
+
+    def _by_path(self, request: Request, top: int) -> Completion | Failure:
+        arguments = reading.path_arguments(request, self.spec.source, top)
+        return self._call(request, arguments, reading.read_path)
+
+    def _decided(self, request: Request, outcome: Completion | Failure) -> Completion:
+        """The choice by log-probabilities, or a constrained one where they leave it open."""
+        first = self._settled(outcome)
+        if first.option_logprobs:
+            return first
+        second = self._constrained(request, "the likeliest tokens leave a choice open")
+        return replace(
+            second,
+            prompt_tokens=first.prompt_tokens + second.prompt_tokens,
+            cached_tokens=first.cached_tokens + second.cached_tokens,
+            completion_tokens=first.completion_tokens + second.completion_tokens,
+            seconds=first.seconds + second.seconds,
+            retries=first.retries + second.retries,
+            failures=first.failures + second.failures,
+        )
+
+    def _constrained(self, request: Request, why: str) -> Completion:
+        constraint = self._constraint(request)
+        if constraint is None:
+            raise EngineError(
+                f"the endpoint cannot choose: {why}, and it cannot be held to the options",
+                where=f"{self.spec.model}, item {request.item}",
+                hint="serve the model with vLLM, SGLang or llama.cpp (a reasoning model with "
+                "thinking off), or use engine 'transformers' for this role",
+            )
+        arguments = reading.constrained_arguments(request, self.spec.source, constraint)
+        return self._settled(self._call(request, arguments, reading.read_constrained))
+
+    def _constraint(self, request: Request) -> reading.Constraint | None:
+        """How this endpoint can be held to options; found once, with a question of no interest."""
+        with self._lock:
+            if self._constraints is None:
+                probe = replace(request, prefix="", body=PROBE, tail="", options=PROBE_OPTIONS)
+                able = []
+                for constraint in reading.CONSTRAINTS:
+                    arguments = reading.constrained_arguments(probe, self.spec.source, constraint)
+                    outcome = self._call(probe, arguments, reading.read_probe)
+                    if isinstance(outcome, Completion):
+                        able.append(constraint)
+                        break
+                    if outcome.fault.kind not in UNABLE:
+                        self._settled(outcome)
+                self._constraints = able
+        return next(iter(self._constraints), None)
+
+    def _settled(self, outcome: Completion | Failure) -> Completion:
+        if isinstance(outcome, Failure):
+            raise error_of(outcome, self.spec.model)
+        return outcome
+
+    def _call(
+        self, request: Request, arguments: dict[str, Any], read: reading.Reader
+    ) -> Completion | Failure:
+        """Ask until there is an answer or patience ends; count what went wrong."""
+        kinds: tuple[str, ...] = ()
+        while True:
+            outcome = self._try(request, arguments, read)
+            if isinstance(outcome, Completion):
+                self._met = True
+                return replace(outcome, retries=len(kinds), failures=kinds)
+            kinds += (outcome.kind,)
+            with self._counting:
+                self.failures[outcome.kind] += 1
+            self._met = self._met or outcome.kind != "unreachable"
+            seconds = self.patience.wait(outcome, len(kinds), random.random(), met=self._met)
+            if seconds is None or self._stop.is_set():
+                return Failure(outcome, kinds)
+            (self._pause or self._stop.wait)(seconds)
+            if self._stop.is_set():
+                return Failure(outcome, kinds)
+
+    def _try(
+        self, request: Request, arguments: dict[str, Any], read: reading.Reader
+    ) -> Completion | Fault:
+        """One call. What goes wrong comes back as a value: an exception would carry the key."""
+        began = time.perf_counter()
         try:
-            create = self._client.chat.completions.with_raw_response.create
-            raw = create(**chat_arguments(request, self.spec.source))
-            answer = raw.parse()
-        except (api.RateLimitError, api.APITimeoutError, api.InternalServerError) as error:
-            raise EngineBusy(
-                f"the endpoint refused for now: {type(error).__name__}",
-                where=self.spec.model,
-                hint="run again; what was answered is in the journal",
-            ) from None
-        except api.APIConnectionError:
-            raise EngineError(
-                "the endpoint cannot be reached", where=self.spec.model, hint=f"check {URL}"
-            ) from None
-        except api.APIError as error:
-            raise EngineError(
-                f"the endpoint refused the request: {type(error).__name__}",
-                where=self.spec.model,
-                hint="check the model's source (its served name), the key and the context length",
-            ) from None
-        seconds = time.perf_counter() - began
-        return replace(read(request, answer), seconds=seconds, retries=raw.retries_taken)
+            raw = self._client.chat.completions.with_raw_response.create(**arguments)
+            done = read(request, reading.parse(raw.content))
+        except (openai.APIError, Malformed) as error:
+            return fault_of(error, self._key, time.time())
+        return replace(done, seconds=time.perf_counter() - began)
 
 
-def chat_arguments(request: Request, source: str) -> dict[str, Any]:
-    """The arguments of ``chat.completions.create`` for a request."""
-    content = request.prefix + request.body + request.tail
-    out: dict[str, Any] = {"model": source, "messages": [{"role": "user", "content": content}]}
-    if request.sampling is None:
-        one = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        return out | one
-    s = request.sampling
-    return out | {
-        "temperature": s.temperature,
-        "top_p": s.top_p,
-        "max_tokens": s.max_new_tokens,
-        "seed": int(request.call_id, 16) & 0x7FFFFFFF,
-    }
-
-
-def refuse_ambiguous(options: Sequence[str], where: str) -> None:
-    """Raise ``EngineError`` if no first token can tell the options apart (equal first letters)."""
-    firsts = {option.strip()[:1].lower() for option in options}
-    if len(firsts) < len(options):
-        raise EngineError(
-            f"a served model cannot score options that begin alike ({', '.join(options[:3])})",
-            where=where,
-            hint="use engine 'transformers' for this role: it scores whole options exactly",
+def _address(spec: ModelSpec) -> str:
+    url = os.environ.get(URL, "").strip()
+    if not url:
+        raise ConfigError(
+            f"{URL} is not set", where=spec.model, hint=f"export {URL}=http://host:8000/v1"
         )
-
-
-def read_text(request: Request, answer: Any) -> Completion:
-    """Turn a chat completion into a completion."""
-    choice = answer.choices[0]
-    return _counted(
-        request,
-        answer,
-        text=(choice.message.content or "").strip(),
-        finish_reason="length" if choice.finish_reason == "length" else "stop",
-    )
-
-
-def read_choice(request: Request, answer: Any) -> Completion:
-    """Add up the first tokens that begin exactly one option; an option never seen gets a bound.
-
-    The bound is half of the least probability listed. Raises ``EngineError`` without
-    log-probabilities or if no listed token begins an option.
-    """
-    listed = answer.choices[0].logprobs
-    top = listed.content[0].top_logprobs if listed and listed.content else []
-    if not top:
-        raise EngineError(
-            "the endpoint returned no log-probabilities",
-            where=request.model.model,
-            hint="start the server with logprobs, or use engine 'transformers' for this role",
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"{URL} is no web address", where=spec.model, hint=f"export {URL}=http://host:8000/v1"
         )
-    sums = [0.0] * len(request.options)
-    for entry in top:
-        token = entry.token.strip().lower()
-        hits = [i for i, o in enumerate(request.options) if token and o.lower().startswith(token)]
-        if len(hits) == 1:
-            sums[hits[0]] += math.exp(entry.logprob)
-    if not any(sums):
-        raise EngineError(
-            f"none of the {len(top)} likeliest first tokens begins an option",
-            where=f"{request.model.model}, item {request.item}",
-            hint="check template and model",
+    if parts.query or "@" in parts.netloc:  # addresses are logged by the HTTP client
+        raise ConfigError(
+            f"{URL} holds a password or a query", where=spec.model, hint=f"put the key into {KEY}"
         )
-    bound = min(entry.logprob for entry in top) - math.log(2)
-    logprobs = tuple(math.log(min(p, 1.0)) if p > 0 else bound for p in sums)
-    return _counted(request, answer, option_logprobs=logprobs, finish_reason="choice")
+    return url
 
 
-def _counted(request: Request, answer: Any, **fields: Any) -> Completion:
-    usage = answer.usage
-    details = getattr(usage, "prompt_tokens_details", None)
-    return Completion(
-        call_id=request.call_id,
-        prompt_tokens=int(getattr(usage, "prompt_tokens", 0) or 0),
-        cached_tokens=int(getattr(details, "cached_tokens", 0) or 0),
-        completion_tokens=int(getattr(usage, "completion_tokens", 0) or 0),
-        **fields,
-    )
+def _key(spec: ModelSpec) -> str:
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):  # the client would repeat it in its own error
+        raise ConfigError(
+            f"{KEY} holds characters that no key has", where=spec.model, hint="set it again"
+        )
+    return key

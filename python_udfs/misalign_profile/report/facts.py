@@ -10,6 +10,14 @@ from typing import Any
 
 from misalign_profile.report.warehouse import Row, Warehouse
 
+_USAGE = """
+    sum(calls)::bigint as calls, sum(prompt_tokens)::bigint as prompt_tokens,
+    sum(cached_tokens)::bigint as cached_tokens, sum(completion_tokens)::bigint as completion_tokens,
+    sum(retries)::bigint as retries, sum(seconds) as seconds,
+    case when count(cost_usd) = count(*) then sum(cost_usd) end as cost_usd,
+    min(cost_missing_reason) as cost_missing_reason
+"""
+
 
 def gather(warehouse: Warehouse) -> dict[str, Any]:
     """Everything the template needs, keyed by the name it uses there."""
@@ -248,16 +256,23 @@ def _dataset(warehouse: Warehouse) -> dict[str, Any]:
         ),
         "dedup": warehouse.rows(
             "marts.mart_dedup_audit",
-            "select origin, prompts, clusters, removed, removed_share"
-            " from marts.mart_dedup_audit order by prompts desc",
+            "select origin, prompts, exact_duplicates, near_duplicates, removed_share"
+            " from marts.mart_dedup_audit where domain = 'all' and origin != 'all'"
+            " order by prompts desc",
+        ),
+        "thresholds": warehouse.rows(
+            "marts.mart_dedup_thresholds",
+            "select distance, pairs, pairs_within, chance_pairs_within, removed, is_threshold"
+            " from marts.mart_dedup_thresholds order by distance",
         ),
         "clusters": warehouse.rows(
-            "benchmark.dim_prompts",
+            "marts.mart_dedup_clusters",
             """
-            select cluster_id, count(*) as prompts, count(*) over () as clusters,
-                list(prompt order by is_survivor desc, prompt_id)[:4] as examples
-            from benchmark.dim_prompts group by cluster_id having count(*) > 1
-            order by prompts desc, cluster_id limit 6
+            select cluster_rank, any_value(prompts) as prompts, any_value(survivors) as survivors,
+                count(*) over () as clusters,
+                list({'prompt': prompt, 'kept': removal_reason is null} order by place)[:4]
+                    as examples
+            from marts.mart_dedup_clusters group by cluster_rank order by cluster_rank limit 6
             """,
         ),
         "expansions": warehouse.rows(
@@ -302,21 +317,14 @@ def _models(warehouse: Warehouse) -> dict[str, Any]:
     )
     usage = warehouse.rows(
         "marts.mart_usage",
-        """
-        select stage, model, verb, calls, prompt_tokens, cached_tokens, completion_tokens,
-            retries, seconds, calls_per_second
-        from marts.mart_usage where is_current order by stage, model, verb
+        f"""
+        select stage, model, verb, {_USAGE}, sum(calls) / nullif(sum(seconds), 0) as calls_per_second
+        from marts.mart_usage where is_current group by all order by stage, model, verb
         """,
     )
     total = warehouse.one(
         "marts.mart_usage",
-        """
-        select sum(calls)::bigint as calls, sum(prompt_tokens)::bigint as prompt_tokens,
-            sum(cached_tokens)::bigint as cached_tokens,
-            sum(completion_tokens)::bigint as completion_tokens,
-            sum(retries)::bigint as retries, sum(seconds) as seconds
-        from marts.mart_usage where is_current
-        """,
+        f"select {_USAGE} from marts.mart_usage where is_current",
     )
     return {
         "models": models,

@@ -14,6 +14,13 @@ def count(value: int | float | None) -> str:
     return DASH if value is None else f"{round(value):,}"
 
 
+def few(value: float | None) -> str:
+    """An expected count: 0.0421 -> '0.042', 3.26 -> '3.3', 1234.5 -> '1,234'."""
+    if value is None or value >= 10:
+        return count(value)
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
 def percent(share: float | None) -> str:
     """0.3478 -> '34.8%'."""
     return DASH if share is None else f"{100 * share:.1f}%"
@@ -45,6 +52,13 @@ def rate(value: float | None) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
+def usd(value: float | None) -> str:
+    """US dollars to the cent, below one dollar to four digits after the point: 0 -> '0.00'."""
+    if value is None:
+        return DASH
+    return f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.4f}"
+
+
 def words(slug: str | None) -> str:
     """'aligned_violates' -> 'aligned violates'."""
     return DASH if slug is None else slug.replace("_", " ")
@@ -60,11 +74,13 @@ def clipped(text: str | None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
+    "few": few,
     "percent": percent,
     "points": points,
     "to": interval,
     "seconds": seconds,
     "rate": rate,
+    "usd": usd,
     "words": words,
     "clipped": clipped,
 }

@@ -1,0 +1,31 @@
+-- The largest clusters with their texts, to be read by a person.
+with
+
+prompts as (select * from {{ ref('dim_prompts') }}),
+
+clusters as (
+    select
+        cluster_id,
+        count(*) as prompts,
+        count(*) filter (where is_survivor) as survivors,
+        row_number() over (order by count(*) desc, min(place)) as cluster_rank
+    from prompts
+    group by cluster_id
+    having count(*) > 1
+)
+
+select
+    clusters.cluster_rank,
+    clusters.cluster_id,
+    prompts.prompt_id,
+    prompts.survivor_id,
+    prompts.prompt,
+    prompts.origin,
+    prompts.removal_reason,
+    clusters.prompts,
+    clusters.survivors,
+    prompts.survivor_distance,
+    prompts.place
+from clusters
+inner join prompts using (cluster_id)
+where clusters.cluster_rank <= {{ var('near_duplicate_clusters_shown') }}

@@ -1,0 +1,35 @@
+"""The benchmarks run and check what they measure; their figures are nobody's business here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import dedup  # type: ignore[import-not-found]
+from corpus import SHAPES  # type: ignore[import-not-found]
+from harness import tables  # type: ignore[import-not-found]
+
+
+def test_fingerprints_are_measured_beside_the_package() -> None:
+    package, *ours = dedup.fingerprints(100)
+    assert package.ratio is None
+    assert len(ours) == 4
+    assert all(record.ratio == record.rate / package.rate for record in ours)
+    assert tables([package, *ours]).count("\n| ") == 1 + len(ours) + 1
+
+
+def test_the_index_finds_the_same_pairs() -> None:
+    theirs, ours = dedup.index(60, 16)
+    assert theirs.note == ours.note
+    assert ours.ratio == theirs.seconds / ours.seconds
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_is_measured(shape: str) -> None:
+    records = [record for n in (100, 400) for record in dedup.scale(shape, n, 10)]
+    (growth,) = dedup.growth(records)
+    assert growth.note.startswith("exponent")
