@@ -91,7 +91,7 @@ create table marts.mart_dedup_audit as
     select origin, domain, 1500 as prompts, 6 as exact_duplicates, 9 as near_duplicates, .01 as removed_share
     from (values ('seed', 'all'), ('all', 'all'), ('seed', 'arts')) t(origin, domain);
 create table marts.mart_dedup_thresholds as select * from (values
-    (9, 7, 11, 0.0421, 5, false), (10, 13, 24, 1234.5, 17, true)
+    (8, 0, 4, 0.00004, 1, false), (9, 7, 11, 0.0421, 5, false), (10, 13, 24, 1234.5, 17, true)
 ) t(distance, pairs, pairs_within, chance_pairs_within, removed, is_threshold);
 create table marts.mart_dedup_clusters as select * from (values
     (1, 'One?', null, 2, 1, 1), (1, 'One??', 'near_duplicate', 2, 1, 2)
@@ -290,6 +290,7 @@ def test_other_marts_equal_the_page(
     assert page.tables["table-dedup"][1] == ["seed", "1,500", "6", "9", "1.0%"]
     assert len(page.tables["table-dedup"]) == 2, "one row per origin, without totals and domains"
     assert page.tables["table-thresholds"][1:] == [
+        ["8", "0", "4", "< 0.001", "1", ""],
         ["9", "7", "11", "0.042", "5", ""],
         ["10", "13", "24", "1,234", "17", "yes"],
     ]

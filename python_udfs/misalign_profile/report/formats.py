@@ -15,9 +15,11 @@ def count(value: int | float | None) -> str:
 
 
 def few(value: float | None) -> str:
-    """An expected count: 0.0421 -> '0.042', 3.26 -> '3.3', 1234.5 -> '1,234'."""
+    """An expected count: 0.00002 -> '< 0.001', 0.0421 -> '0.042', 3.26 -> '3.3', 1234.5 -> '1,234'."""
     if value is None or value >= 10:
         return count(value)
+    if 0 < value < 0.001:
+        return "< 0.001"
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
