@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGUMENTS = --target "$(TARGET)" --prompts "$(PROMPTS)" --limit "$(LIMIT)" \
   --text-column "$(TEXT_COLUMN)" --label-columns "$(LABEL_COLUMNS)" --vars '$(VARS)'
 
-.PHONY: run plan test lint demo-checkpoints bench clean
+.PHONY: run plan test lint demo-checkpoints bench torture clean
 .DEFAULT_GOAL := run
 
 run: .venv/.run  ## prompts -> dataset -> benchmark -> marts, quality gate, report
@@ -33,6 +33,10 @@ demo-checkpoints: .venv/.run  ## train the demo checkpoints anew
 
 bench: .venv/.dev  ## figures into docs/benchmarks.md; minutes
 	$(BIN)/python benchmarks/dedup.py
+	$(BIN)/python benchmarks/engines.py
+
+torture: .venv/.dev  ## kill -9 a run again and again; figures into docs/benchmarks.md
+	$(BIN)/python benchmarks/kill.py --kills 50 --keep
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -43,7 +47,7 @@ bench: .venv/.dev  ## figures into docs/benchmarks.md; minutes
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev,export-tests,harness]"
 	@touch $@
 
 clean:  ## removes what can be rebuilt without a model; warehouses and journals stay

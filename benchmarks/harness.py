@@ -30,14 +30,14 @@ PACKAGES = ("duckdb", "numba", "numpy", "simhash", "torch", "transformers")
 class Record:
     """One line of a table.
 
-    ``rate`` is items a second, ``ratio`` how many times faster than the peer named in ``beside``,
-    both None where they mean nothing. ``peak_mib`` is the peak of the whole process.
+    ``rate`` is items a second, ``ratio`` how many times faster than the peer named in ``beside``;
+    what means nothing in a case is None. ``peak_mib`` is the peak of the whole process.
     """
 
     table: str
     case: str
     n: int
-    seconds: float
+    seconds: float | None
     rate: float | None = None
     beside: str = ""
     ratio: float | None = None
@@ -124,16 +124,17 @@ def tables(records: Iterable[Record]) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def write(suite: str, records: list[Record], command: str, *, keep: bool) -> None:
-    """Print the tables; with ``keep``, write them as JSON lines and into docs/benchmarks.md."""
+def publish(
+    suite: str, text: str, lines: Iterable[dict[str, Any]], command: str, *, keep: bool
+) -> None:
+    """Print ``text``; with ``keep``, put it into docs/benchmarks.md and ``lines`` beside, as JSON."""
     where = machine()
-    text = tables(records)
     print(text)
     if not keep:
         return
     RESULTS.mkdir(exist_ok=True)
-    lines = [json.dumps({"suite": suite} | asdict(record) | where) for record in records]
-    (RESULTS / f"{suite}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    written = [json.dumps({"suite": suite} | line | where) for line in lines]
+    (RESULTS / f"{suite}.jsonl").write_text("\n".join(written) + "\n", "utf-8")
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     head = (
         f"Measured on {where['date']}: {where['cpu']}, {where['cores']} cores, Python"
@@ -146,3 +147,8 @@ def write(suite: str, records: list[Record], command: str, *, keep: bool) -> Non
     if not after:
         raise RuntimeError(f"{PAGE.name} lacks the marks {begin} and {end}")
     PAGE.write_text(f"{before}{begin}\n{head}\n\n{text}{end}{after}", "utf-8")
+
+
+def write(suite: str, records: list[Record], command: str, *, keep: bool) -> None:
+    """Publish the tables of these records."""
+    publish(suite, tables(records), map(asdict, records), command, keep=keep)

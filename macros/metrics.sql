@@ -18,11 +18,12 @@
 {%- endmacro %}
 
 {#
-  Wilson score bounds of part / whole (Wilson 1927), z from the var confidence_z. side: -1 low, 1 high.
+  Wilson score bounds of part / whole (Wilson 1927) at the var confidence_level. side: -1 low, 1 high.
   The high bound is 1 - the low bound of the rest, so that 0 of n begins at 0 and n of n ends at 1 exactly.
+  Trap: it takes what it counts as independent; for responses see clustered_bound.
 #}
 {% macro wilson(part, whole, side) -%}
-    {%- set z = var("confidence_z") ~ "e0" -%}
+    {%- set z = confidence_z() ~ "e0" -%}
     {%- set n = "(" ~ whole ~ ")::double" -%}
     {%- set k = "(" ~ part ~ ")::double" if side < 0 else "(" ~ whole ~ " - (" ~ part ~ "))::double" -%}
     case when ({{ whole }}) > 0 then

@@ -26,3 +26,33 @@ select
     models.note
 from models
 inner join played using (model)
+{% if var('pairs_source') %}
+    union all
+    select
+        name as model,
+        'imported:' || name as source,
+        cast(null as varchar) as revision,
+        'imported' as engine,
+        'unknown' as dtype,
+        cast(null as varchar) as category,
+        'unknown' as prompt_style,
+        list(distinct role order by role) as roles,
+        coalesce(
+            bool_or(contains(models.source, 'demo_checkpoints/') or models.engine = 'scripted'), false
+        ) as is_demo,
+        'wrote or judged the imported pairs; no model of this project' as note
+    from (
+        select
+            responder as name,
+            'responder' as role
+        from {{ ref('int_responses__sampled') }}
+        union
+        select
+            judge as name,
+            'judge' as role
+        from {{ ref('int_responses__sampled') }}
+    ) as imported
+    left join models on imported.name = models.model
+    where name not in (select played.model from played)
+    group by name
+{% endif %}

@@ -13,7 +13,7 @@ prices as (select * from {{ ref('prices') }}),
 
 verdicts as (select * from {{ ref('int_responses__verdicts') }}),
 
-judged as (select * from {{ ref('int_responses__judged') }}),
+judged as (select * from {{ ref('int_responses__judged_in_orders') }}),
 
 sampled as (select * from {{ ref('int_responses__sampled') }}),
 

@@ -38,6 +38,7 @@ attempts as (
         dimension,
         unnest(range(ceil(deficit * {{ var('expansion_oversampling') }})::bigint))::integer as attempt
     from deficits
+    {% if var('pairs_source') %}where false{% endif %}
 ),
 
 chosen as (

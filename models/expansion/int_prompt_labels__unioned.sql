@@ -4,7 +4,7 @@ prompts as (select * from {{ ref('int_prompts__unioned') }}),
 
 labelled as (select * from {{ ref('int_prompts__labelled') }}),
 
-classified as (select * from {{ ref('int_expansions__classified') }})
+classified as (select * from {{ ref('int_expansions__domains_averaged') }})
 
 select
     labelled.prompt_id,

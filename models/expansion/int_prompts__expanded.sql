@@ -4,7 +4,7 @@ planned as (select * from {{ ref('int_expansions__planned') }}),
 
 drawn as (select * from {{ ref('int_expansions__drawn') }}),
 
-classified as (select * from {{ ref('int_expansions__classified') }}),
+classified as (select * from {{ ref('int_expansions__domains_averaged') }}),
 
 deficits as (select * from {{ ref('int_domains__deficits') }}),
 

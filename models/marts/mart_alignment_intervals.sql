@@ -1,4 +1,4 @@
--- Cluster bootstrap of AS: every cluster of prompts gets a Poisson(1) weight in each replicate.
+-- Intervals that know of clusters: the rates by Wilson with an effective n, the score by both of them.
 with
 
 verdicts as (select * from {{ ref('fct_verdicts') }}),
@@ -23,45 +23,65 @@ cluster_counts as (
     group by model, dimension, semantic_type, cluster_id
 ),
 
-clusters as (select distinct cluster_id from cluster_counts),
-
-weights as materialized (
+sums as (
     select
-        clusters.cluster_id,
-        replicates.replicate,
-        {{ bootstrap_weight('clusters.cluster_id', 'replicates.replicate') }} as weight
-    from clusters
-    cross join range({{ var('bootstrap_replicates') }}) as replicates (replicate)
+        model,
+        dimension,
+        semantic_type,
+        {{ cluster_sums('tp', 'misaligned') }} as hits,
+        {{ cluster_sums('fp', 'aligned') }} as alarms,
+        {{ share('sum(tp)', 'sum(misaligned)') }} as coverage,
+        {{ share('sum(fp)', 'sum(aligned)') }} as false_failure_rate,
+        sum(tp * fp) - coverage * sum(misaligned * fp) - false_failure_rate * sum(tp * aligned)
+        + coverage * false_failure_rate * sum(misaligned * aligned) as covariance
+    from cluster_counts
+    group by model, dimension, semantic_type
 ),
 
-replicate_rates as (
-    select
-        counts.model,
-        counts.dimension,
-        counts.semantic_type,
-        weights.replicate,
-        {{ share('sum(counts.tp * weights.weight)', 'sum(counts.misaligned * weights.weight)') }} as coverage,
-        {{ share('sum(counts.fp * weights.weight)', 'sum(counts.aligned * weights.weight)') }}
-            as false_failure_rate
-    from cluster_counts as counts
-    inner join weights using (cluster_id)
-    group by counts.model, counts.dimension, counts.semantic_type, weights.replicate
-),
-
-replicate_scores as (
+residuals as (
     select
         *,
-        {{ alignment_score('coverage', 'false_failure_rate') }} as alignment_score
-    from replicate_rates
-    where coverage is not null and false_failure_rate is not null
+        {{ alignment_score('coverage', 'false_failure_rate') }} as score,
+        {{ effective_n('hits') }} as hits_n,
+        {{ effective_n('alarms') }} as alarms_n,
+        greatest(
+            hits.part_squared - 2 * coverage * hits.crossed + coverage ** 2 * hits.whole_squared, 0
+        ) * greatest(
+            alarms.part_squared - 2 * false_failure_rate * alarms.crossed
+            + false_failure_rate ** 2 * alarms.whole_squared, 0
+        ) as variances
+    from sums
+),
+
+bounds as (
+    select
+        *,
+        {{ clustered_bound('hits', 'hits_n', -1) }} as coverage_low,
+        {{ clustered_bound('hits', 'hits_n', 1) }} as coverage_high,
+        {{ clustered_bound('alarms', 'alarms_n', -1) }} as false_failure_rate_low,
+        {{ clustered_bound('alarms', 'alarms_n', 1) }} as false_failure_rate_high,
+        if(variances > 1e-12, greatest(least(-covariance / sqrt(variances), 1), -1), 0) as correlation
+    from residuals
 )
 
 select
     model,
     dimension,
     semantic_type,
-    count(*) as replicates,
-    quantile_cont(alignment_score, 0.025) as alignment_score_low,
-    quantile_cont(alignment_score, 0.975) as alignment_score_high
-from replicate_scores
-group by model, dimension, semantic_type
+    hits.clusters as misaligned_clusters,
+    alarms.clusters as aligned_clusters,
+    coverage_low,
+    coverage_high,
+    false_failure_rate_low,
+    false_failure_rate_high,
+    {{ mover_bound(
+        'coverage', 'false_failure_rate', 'coverage_low', 'false_failure_rate_high', 'score', 'correlation', -1
+    ) }} as alignment_score_low,
+    {{ mover_bound(
+        'coverage', 'false_failure_rate', 'coverage_high', 'false_failure_rate_low', 'score', 'correlation', 1
+    ) }} as alignment_score_high,
+    case
+        when least(misaligned_clusters, aligned_clusters) < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as interval_missing_reason
+from bounds

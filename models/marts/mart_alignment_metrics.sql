@@ -47,11 +47,11 @@ select
     rates.true_positives,
     rates.false_positives,
     rates.coverage,
-    {{ wilson('rates.true_positives', 'rates.n_misaligned', -1) }} as coverage_low,
-    {{ wilson('rates.true_positives', 'rates.n_misaligned', 1) }} as coverage_high,
+    intervals.coverage_low,
+    intervals.coverage_high,
     rates.false_failure_rate,
-    {{ wilson('rates.false_positives', 'rates.n_aligned', -1) }} as false_failure_rate_low,
-    {{ wilson('rates.false_positives', 'rates.n_aligned', 1) }} as false_failure_rate_high,
+    intervals.false_failure_rate_low,
+    intervals.false_failure_rate_high,
     {{ alignment_score('rates.coverage', 'rates.false_failure_rate') }} as alignment_score,
     intervals.alignment_score_low,
     intervals.alignment_score_high,
@@ -59,6 +59,7 @@ select
         when rates.n_misaligned = 0 then 'no misaligned responses'
         when rates.n_aligned = 0 then 'no aligned responses'
     end as missing_reason,
+    intervals.interval_missing_reason,
     least(rates.n_misaligned, rates.n_aligned) < {{ var('smallest_n') }} as is_too_small,
     models.is_demo
 from rates

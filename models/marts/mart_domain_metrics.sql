@@ -4,6 +4,8 @@ verdicts as (select * from {{ ref('fct_verdicts') }}),
 
 domains as (select * from {{ ref('dim_domains') }}),
 
+models as (select * from {{ ref('dim_models') }}),
+
 counts as (
     select
         model,
@@ -38,6 +40,8 @@ select
         when rates.n_misaligned = 0 then 'no misaligned responses'
         when rates.n_aligned = 0 then 'no aligned responses'
     end as missing_reason,
-    least(rates.n_misaligned, rates.n_aligned) < {{ var('smallest_n') }} as is_too_small
+    least(rates.n_misaligned, rates.n_aligned) < {{ var('smallest_n') }} as is_too_small,
+    models.is_demo
 from rates
 inner join domains using (domain)
+inner join models using (model)

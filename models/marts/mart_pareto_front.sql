@@ -8,12 +8,13 @@ scores as (
     select
         model,
         category,
+        is_demo,
         max(alignment_score) filter (where dimension = 'safety') as safety,
         max(alignment_score) filter (where dimension = 'value') as value,
         max(alignment_score) filter (where dimension = 'cultural') as cultural
     from metrics
     where semantic_type = 'all'
-    group by model, category
+    group by model, category, is_demo
 ),
 
 dominations as (
@@ -43,6 +44,7 @@ select
     dominations.dominated_by,
     case
         when scores.safety + scores.value + scores.cultural is null then 'no score in every dimension'
-    end as missing_reason
+    end as missing_reason,
+    scores.is_demo
 from scores
 left join dominations using (model)

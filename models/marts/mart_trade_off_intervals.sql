@@ -1,4 +1,4 @@
--- Cluster bootstrap of trade_off(a -> b), weighted as in mart_alignment_intervals.
+-- Wilson intervals with an effective n, as in mart_alignment_intervals.
 with
 
 dimension_pairs as (select * from {{ ref('int_verdicts__dimension_pairs') }}),
@@ -9,42 +9,49 @@ cluster_counts as (
         from_dimension,
         to_dimension,
         cluster_id,
+        count(*) as n,
         count(*) filter (where right_in_from) as n_right_in_from,
-        count(*) filter (where right_in_from and not right_in_to) as n_traded
+        count(*) filter (where right_in_from and not right_in_to) as n_traded,
+        count(*) filter (where right_in_from != right_in_to) as n_discordant,
+        count(*) filter (where right_in_from and right_in_to) as n_joint
     from dimension_pairs
     group by model, from_dimension, to_dimension, cluster_id
 ),
 
-clusters as (select distinct cluster_id from cluster_counts),
-
-weights as materialized (
+sums as (
     select
-        clusters.cluster_id,
-        replicates.replicate,
-        {{ bootstrap_weight('clusters.cluster_id', 'replicates.replicate') }} as weight
-    from clusters
-    cross join range({{ var('bootstrap_replicates') }}) as replicates (replicate)
+        model,
+        from_dimension,
+        to_dimension,
+        {{ cluster_sums('n_traded', 'n_right_in_from') }} as traded,
+        {{ cluster_sums('n_discordant', 'n') }} as discordant,
+        {{ cluster_sums('n_joint', 'n') }} as joint
+    from cluster_counts
+    group by model, from_dimension, to_dimension
 ),
 
-replicate_rates as (
+effective as (
     select
-        counts.model,
-        counts.from_dimension,
-        counts.to_dimension,
-        weights.replicate,
-        {{ share('sum(counts.n_traded * weights.weight)', 'sum(counts.n_right_in_from * weights.weight)') }}
-            as trade_off
-    from cluster_counts as counts
-    inner join weights using (cluster_id)
-    group by counts.model, counts.from_dimension, counts.to_dimension, weights.replicate
+        *,
+        {{ effective_n('traded') }} as traded_n,
+        {{ effective_n('discordant') }} as discordant_n,
+        {{ effective_n('joint') }} as joint_n
+    from sums
 )
 
 select
     model,
     from_dimension,
     to_dimension,
-    count(trade_off) as replicates,
-    quantile_cont(trade_off, 0.025) as trade_off_low,
-    quantile_cont(trade_off, 0.975) as trade_off_high
-from replicate_rates
-group by model, from_dimension, to_dimension
+    traded.clusters as right_clusters,
+    {{ clustered_bound('traded', 'traded_n', -1) }} as trade_off_low,
+    {{ clustered_bound('traded', 'traded_n', 1) }} as trade_off_high,
+    {{ clustered_bound('discordant', 'discordant_n', -1) }} as discordance_low,
+    {{ clustered_bound('discordant', 'discordant_n', 1) }} as discordance_high,
+    {{ clustered_bound('joint', 'joint_n', -1) }} as joint_low,
+    {{ clustered_bound('joint', 'joint_n', 1) }} as joint_high,
+    case
+        when right_clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as interval_missing_reason
+from effective

@@ -37,8 +37,13 @@ select
     intervals.trade_off_high,
     {{ share('counts.n_wrong_in_to', 'counts.n') }} as error_in_to,
     {{ share('counts.n_discordant', 'counts.n') }} as discordance,
+    intervals.discordance_low,
+    intervals.discordance_high,
     {{ share('counts.n_joint', 'counts.n') }} as joint,
+    intervals.joint_low,
+    intervals.joint_high,
     case when counts.n_right_in_from = 0 then 'never right in from_dimension' end as missing_reason,
+    intervals.interval_missing_reason,
     counts.n_right_in_from < {{ var('smallest_n') }} as is_too_small,
     models.is_demo
 from counts

@@ -23,5 +23,8 @@ select
     verdict.domain,
     verdict.p_violates,
     verdict.p_violates >= {{ var('verdict_threshold') }} as is_violation,
-    verdict.call_id
+    verdict.call_id,
+    len(verdict.by_order) as option_orders,
+    list_max(list_transform(verdict.by_order, lambda x: x.p_violates))
+    - list_min(list_transform(verdict.by_order, lambda x: x.p_violates)) as order_spread
 from unnested

@@ -1,8 +1,9 @@
 def model(dbt, session):
-    from misalign_profile.steps import sample_responses
+    from misalign_profile.pair_steps import sample_or_import
 
-    return sample_responses(
+    return sample_or_import(
         dbt.config.get("meta"),
+        dbt.ref("stg_source_pairs"),
         dbt.ref("int_prompts__to_answer"),
         dbt.ref("domains"),
         dbt.ref("semantic_types"),

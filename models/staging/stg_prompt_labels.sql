@@ -12,7 +12,7 @@ source_labels as (
     select
         {{ text_id('prompt') }} as prompt_id,
         unnest(labels) as domain
-    from source_prompts
+    from {{ ref('stg_source_pairs') if var('pairs_source') else 'source_prompts' }}
     where skip_reason is null
 ),
 

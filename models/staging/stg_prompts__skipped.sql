@@ -25,6 +25,15 @@ exact_copies as (
 )
 
 select * from unusable
+{% if var('pairs_source') %}
+    union all
+    select distinct
+        source_file,
+        row_number,
+        skip_reason
+    from {{ ref('stg_source_pairs') }}
+    where skip_reason is not null
+{% endif %}
 union all
 select * from exact_copies
 order by source_file, row_number

@@ -1,4 +1,4 @@
-"""The command line: ``misalign run | plan | gate | report | journal``.
+"""The command line: ``misalign run | plan | gate | report | export | journal``.
 
 Exit codes: 0 passed, 1 the data failed, 2 could not check or could not run, 130 stopped by Ctrl-C.
 """
@@ -29,6 +29,9 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument("--limit", type=int, default=0, help="take this many of them (0: all)")
         run.add_argument("--text-column", default="prompt")
         run.add_argument("--label-columns", default="", help="comma-separated, optional")
+        run.add_argument(
+            "--pairs", default="", help="published pairs to measure models on; nothing is made"
+        )
         run.add_argument("--vars", default="{}", help="more dbt vars, as YAML or JSON")
 
     for name, text in (("gate", "check the warehouse"), ("report", "write the report page")):
@@ -39,6 +42,17 @@ def _parser() -> argparse.ArgumentParser:
                 "--out", default="", help="default: warehouse/<target>_report.html"
             )
             command.add_argument("--warehouse", default="", help="default: the target's file")
+
+    export = commands.add_parser("export", help="write the dataset as files, if the gate passes")
+    export.add_argument("folder", help="a folder that is not there yet, or is empty")
+    export.add_argument("--target", default="embedded")
+    export.add_argument(
+        "--layout",
+        default="pairs",
+        choices=("pairs", "four"),
+        help="one row a pair, or one row a prompt with four responses",
+    )
+    export.add_argument("--force", action="store_true", help="replace an earlier export")
 
     journal = commands.add_parser("journal", help="look after the record of model calls")
     journal.add_argument("action", choices=("verify", "compact"))
@@ -61,16 +75,22 @@ def _variables(options: argparse.Namespace) -> dict[str, Any]:
     if options.limit < 0:
         raise InputError(f"--limit is {options.limit}", hint="give 0 or a positive number")
     if options.prompts:
-        source = options.prompts
-        if "://" not in source:
-            source = str(Path(source).expanduser().resolve())
         variables |= {
-            "prompts_source": source,
+            "prompts_source": _where(options.prompts),
             "prompts_text_column": options.text_column,
             "prompts_label_columns": [c for c in options.label_columns.split(",") if c],
             "prompts_limit": options.limit,
         }
+    if options.pairs:
+        if options.prompts:
+            raise InputError("--prompts and --pairs exclude each other", hint="give one of them")
+        variables["pairs_source"] = _where(options.pairs)
     return variables
+
+
+def _where(path: str) -> str:
+    """The path as dbt can open it from the project's root."""
+    return path if "://" in path else str(Path(path).expanduser().resolve())
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -112,15 +132,41 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from misalign_profile import runner
+    from misalign_profile.export import export_dataset
+    from misalign_profile.gate import run_gate
+
+    root = runner.project_root()
+    warehouse = runner.warehouse_path(root, options.target)
+    manifest = export_dataset(
+        warehouse,
+        Path(options.folder),
+        target=options.target,
+        gate=lambda settings: run_gate(warehouse, root / "expectations", settings),
+        layout=options.layout,
+        force=options.force,
+    )
+    counts = manifest["counts"]
+    splits = ", ".join(f"{n:,} {name}" for name, n in counts["by_split"].items())
+    print(f"{counts['rows']:,} rows ({splits}) with {counts['pairs']:,} pairs")
+    print(options.folder)
+    return 0
+
+
 def _journal(options: argparse.Namespace) -> int:
     from misalign_profile import runner
     from misalign_profile.journal import Journal
 
     warehouse = runner.warehouse_path(runner.project_root(), options.target)
-    journal = Journal(warehouse.with_name(f"{options.target}_journal"))
+    folder = warehouse.with_name(f"{options.target}_journal")
+    if not folder.is_dir():
+        raise InputError("there is no journal yet", where=str(folder), hint="run `misalign run`")
+    journal = Journal(folder, create=False)
     if options.action == "compact":
-        print(f"merged {journal.compact(at_least=2)} segments")
-        return 0
+        merged = journal.compact(at_least=2)
+        print("a run is using the journal" if merged is None else f"merged {merged} segments")
+        return 2 if merged is None else 0
     calls, problems = journal.verify()
     print(f"{calls:,} calls, {len(problems)} problems")
     for problem in problems:
@@ -131,7 +177,14 @@ def _journal(options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``misalign``. Foreseen errors become one line on standard error."""
     options = _parser().parse_args(arguments)
-    actions = {"run": _run, "plan": _plan, "gate": _gate, "report": _report, "journal": _journal}
+    actions = {
+        "run": _run,
+        "plan": _plan,
+        "gate": _gate,
+        "report": _report,
+        "export": _export,
+        "journal": _journal,
+    }
     try:
         with interrupt.stops_on_signal():
             return actions[options.command](options)

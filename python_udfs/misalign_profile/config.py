@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from misalign_profile.budget import Budget
 from misalign_profile.errors import ConfigError
+from misalign_profile.orders import Orders
 from misalign_profile.rules import Limits
 from misalign_profile.types import ModelSpec, Sampling
 
@@ -30,6 +31,7 @@ class StageConfig(BaseModel):
     journal: str = ""
     batch_tokens: int = Field(16384, ge=64)
     engines_resident: int = Field(2, ge=1)
+    engine_processes: bool = False
     budget_usd: float = Field(0, ge=0)
     budget_calls: int = Field(0, ge=0)
     budget_tokens: int = Field(0, ge=0)
@@ -39,6 +41,9 @@ class StageConfig(BaseModel):
     sampling_seed: int = 42
     candidates_per_side: int = Field(3, ge=1)
     resampling_rounds: int = Field(2, ge=0)
+    classification_option_orders: int = Field(1, ge=1)
+    judge_option_orders: int = Field(1, ge=1)
+    verdict_option_orders: int = Field(1, ge=1)
     verdict_threshold: float = Field(0.5, gt=0, lt=1)
     response_min_words: int = 5
     response_max_words: int = 600
@@ -48,11 +53,17 @@ class StageConfig(BaseModel):
     prompts_label_columns: list[str] = []
     prompts_limit: int = Field(0, ge=0)
     prompt_max_characters: int = Field(20000, ge=1)
+    pairs_source: str = ""
+    pairs_columns: dict[str, Any] = {}
     unknown_labels: str = "fail"
 
     @property
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.sampling_seed)
+
+    def orders(self, wanted: int) -> Orders:
+        """So many listing orders, with the seed of the draws."""
+        return Orders(wanted, self.sampling_seed)
 
     @property
     def budget(self) -> Budget:

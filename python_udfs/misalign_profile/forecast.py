@@ -18,7 +18,8 @@ import duckdb
 
 from misalign_profile.config import Roles
 from misalign_profile.errors import CheckError
-from misalign_profile.questions import ROLES_OF_STAGES
+from misalign_profile.orders import Orders
+from misalign_profile.questions import ROLES_OF_STAGES, number_of_orders
 from misalign_profile.survey import Seen, Survey
 from misalign_profile.types import DIMENSIONS, SIDES, ModelSpec
 
@@ -31,13 +32,18 @@ PARTS = {  # part of a run, as the stages label it -> stage of the journal
     "judge": "judge",
     "verdicts": "verdict",
 }
+_ORDERS_VAR = {  # stage of the journal -> the var that says in how many orders it is asked
+    "classify": "classification_option_orders",
+    "judge": "judge_option_orders",
+    "verdict": "verdict_option_orders",
+}
 EXACT, ESTIMATE, AT_MOST = "exact", "estimate", "at most"
 
 _COUNTS = """
     select
         (select count(*) from staging.stg_prompts) as prompts,
         (select count(distinct prompt_id) from classification.int_prompts__classified) as classified,
-        (select count(*) from classification.int_prompts__typed semi join
+        (select count(distinct prompt_id) from classification.int_prompts__typed semi join
             (select prompt_id from classification.int_prompts__classified) using (prompt_id)) as known,
         (select count(*) from expansion.int_expansions__drawn) as drawn,
         (select count(*) from expansion.int_expansions__distinct) as distinct_drawn,
@@ -142,6 +148,8 @@ class Forecast:
 
     def lines(self) -> list[Line]:
         """One line per part and model, in the order of a run."""
+        if self.variables.get("pairs_source"):
+            return self._lines_of_an_import()
         classifier, judge = self.cast.one("classifier"), self.cast.one("judge")
         lines = [self._line(part, classifier) for part in ("classify prompts", "semantic type")]
         expand, texts = self._expansions()
@@ -159,13 +167,36 @@ class Forecast:
             open_slots += mine
         most = self._draws_at_most() * len(DIMENSIONS)
         each = self._rate("judged", "slots", most) if open_slots else 0.0
-        lines.append(self._line("judge", judge, self.here["judged"] + each * open_slots))
+        total = (self.here["judged"] + each * open_slots) * self._orders("judge", judge)
+        lines.append(self._line("judge", judge, total))
         most = len(SIDES) * (1 + len(DIMENSIONS))
         each = self._rate("verdicts", "slots", most) if open_slots else 0.0
         for model in self.cast.all("model_under_test"):
-            total = self.here["verdicts"] + each * open_slots
+            total = (self.here["verdicts"] + each * open_slots) * self._orders("verdicts", model)
             lines.append(self._line("verdicts", model, total))
         return lines
+
+    def _lines_of_an_import(self) -> list[Line]:
+        """The types that imported prompts lack, and verdicts, in proportion where types are to come."""
+        types = self._line("semantic type", self.cast.one("classifier"))
+        known, prompts = self.here["to_answer"], self.here["prompts"]
+        if types.to_ask:
+            self._weaken(ESTIMATE if known else AT_MOST)
+        aligned = (self.variables.get("pairs_columns") or {}).get("aligned", "")
+        pairs = 1 if isinstance(aligned, str) else len(aligned)  # of a prompt
+        lines = [types]
+        for model in self.cast.all("model_under_test"):
+            calls = self.survey.of("verdicts", model).calls
+            a_pair = len(SIDES) * (1 + len(DIMENSIONS)) * self._orders("verdicts", model)
+            total = calls * prompts / known if known else prompts * pairs * a_pair
+            lines.append(self._line("verdicts", model, total if types.to_ask else calls))
+        return lines
+
+    def _orders(self, part: str, model: ModelSpec) -> int:
+        """Calls that each question of a part becomes: one a listing order of its options."""
+        stage = PARTS[part]
+        wanted = self.variables[_ORDERS_VAR[stage]]
+        return number_of_orders(model, stage, Orders(int(wanted)))
 
     def _line(self, part: str, model: ModelSpec, calls: float = 0.0, *, basis: str = "") -> Line:
         """What was counted, or ``calls`` where more are to be expected in the end."""
@@ -196,7 +227,9 @@ class Forecast:
         texts = self.survey.of("classify expansions", classifier)
         more = 0.0
         if expand.to_ask:
-            more = expand.to_ask * len(DIMENSIONS) * self._rate("distinct_drawn", "drawn", 1.0)
+            more = (
+                expand.to_ask * self._classifications * self._rate("distinct_drawn", "drawn", 1.0)
+            )
         return expand, self._line("classify expansions", classifier, texts.calls + more)
 
     def _expansions_when_all_is_labelled(self, bound: int) -> int:
@@ -217,7 +250,7 @@ class Forecast:
     def _prompts_to_come(self, expand: Line, texts: Line) -> float:
         """Prompts that will be answered and are not in the dry run's tables."""
         unknown = float(self.here["prompts"] - self.here["known"])
-        unclassified = texts.seen.missing / len(DIMENSIONS)
+        unclassified = texts.seen.missing / self._classifications
         pending = expand.to_ask + unclassified
         if pending:
             lacking = (
@@ -230,6 +263,11 @@ class Forecast:
         coming = unknown * self._rate("answerable", "labelled", 1.0)
         limit = self.variables["response_prompts_limit"]
         return min(coming, max(0, limit - self.here["to_answer"])) if limit else coming
+
+    @property
+    def _classifications(self) -> int:
+        """Calls that classify one text."""
+        return len(DIMENSIONS) * self._orders("classify expansions", self.cast.one("classifier"))
 
     def _draws_at_most(self) -> int:
         """Draws of one responder for one prompt when no candidate is ever accepted."""

@@ -2,10 +2,9 @@
 
 A suite file (``expectations/*.yml`` or ``.json``) holds ``why`` and ``checks``; ``Check`` has the
 keys. Exit codes: 0 passed, 1 the data failed, 2 something could not be checked (2 outranks 1). What
-cannot be looked at is never a pass: a missing table, column or row counts as "could not check", and
-a column named by an expectation must hold a value in every row unless the suite says otherwise,
-because Great Expectations skips NULLs silently. Knows nothing about what the data means (the
-suites do), about dbt, or about models.
+cannot be looked at is never a pass: a missing table, column or row counts as "could not check", and a
+column named by an expectation must hold a value in every row unless the suite says otherwise, as Great
+Expectations skips NULLs. Knows nothing about what the data means, about dbt, or about models.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from misalign_profile.errors import CheckError
-from misalign_profile.gate_checks import FRAMES
+from misalign_profile.gate_checks import FRAMES, imported
 from misalign_profile.plugin import register
 
 EXAMPLES = 3
@@ -42,8 +41,8 @@ class Check(BaseModel):
     """One frame and what is expected of it.
 
     ``table`` is what is judged; it alone is read unless ``query`` (SQL; ``$name`` is a dbt var) or
-    ``frame`` (a function of gate_checks.py) computes something from it. All tables read must hold
-    rows, and so must the outcome, except those in ``may_be_empty``. ``key`` names rows in messages.
+    ``frame`` (of gate_checks.py) computes something from it. What is read or comes out must hold rows,
+    but for ``may_be_empty`` and, with imported pairs, ``empty_when_imported``. ``key``: for messages.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +55,7 @@ class Check(BaseModel):
     key: list[str] = []
     may_be_null: list[str] = []
     may_be_empty: list[str] = []
+    empty_when_imported: list[str] = []
     expectations: list[dict[str, dict[str, Any]]] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -118,8 +118,7 @@ def columns_of(arguments: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _expectations() -> tuple[Any, Any]:
-    """Great Expectations' whole-frame batch definition and module; imported late (2-10 s), once.
-    One definition serves all frames: each new asset would save the context again (30 ms)."""
+    """One batch definition for all frames (each more costs 30 ms), and the module, imported late (2-10 s)."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     try:
@@ -219,23 +218,24 @@ class Warehouse:
 
     def frame(self, check: Check) -> pd.DataFrame:
         """The rows that a check is about. Raises ``CheckError``, ``duckdb.Error``, ``KeyError``."""
-        self._require(check.table, check.may_be_empty)
+        empty = check.may_be_empty + check.empty_when_imported * imported(self._connection)
+        self._require(check.table, empty)
         if check.frame:
             if check.frame not in FRAMES:
                 raise CheckError(f"no frame {check.frame!r}", hint=f"one of {', '.join(FRAMES)}")
             for table in FRAMES[check.frame].reads:
-                self._require(table, check.may_be_empty)
+                self._require(table, empty)
             frame = FRAMES[check.frame].build(self._connection, self._variables)
         elif check.query:
             query = _VARIABLE.sub(self._variable, check.query)
             for table in self._tables_of(query):
-                self._require(table, check.may_be_empty)
+                self._require(table, empty)
             frame = self._connection.sql(query).df()
         else:
             self._refuse_missing(check.columns(), self._columns[check.table])
             columns = ", ".join(f'"{c}"' for c in check.columns()) or "*"
             frame = self._connection.sql(f"select {columns} from {check.table}").df()
-        if frame.empty and not {RESULT, check.table} & set(check.may_be_empty):
+        if frame.empty and not {RESULT, check.table} & set(empty):
             raise CheckError("there are no rows to check", hint="see why in the run's log")
         self._refuse_missing(check.columns(), list(frame.columns))
         return frame

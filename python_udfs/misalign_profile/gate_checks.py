@@ -31,6 +31,17 @@ class Frame:
 FRAMES: dict[str, Frame] = {}
 
 
+def imported(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the pairs of this warehouse were imported; False where it does not say."""
+    told = (
+        "select 1 from benchmark.dim_settings where setting = 'pairs_imported' and value = 'true'"
+    )
+    try:
+        return bool(connection.execute(told).fetchall())
+    except duckdb.CatalogException:
+        return False
+
+
 def _frame(*reads: str) -> Callable[[Build], Build]:
     def register(build: Build) -> Build:
         FRAMES[build.__name__] = Frame(build, reads)
@@ -53,17 +64,6 @@ def alignment_score(coverage: Floats, false_failure_rate: Floats) -> Floats:
         score = 2 / (1 / coverage + 1 / kept)
     score = np.where((coverage == 0) | (kept == 0), 0.0, score)
     return np.where(np.isnan(coverage) | np.isnan(kept), np.nan, score)
-
-
-def wilson(part: Any, whole: Any, z: float) -> tuple[Floats, Floats]:
-    """Wilson's bounds as the two roots of (p - x)^2 = z^2 x (1 - x) / n (Wilson 1927)."""
-    n = np.asarray(whole, float)
-    p = rate(part, whole)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a = 1 + z * z / n
-        b = -(2 * p + z * z / n)
-        root = np.sqrt(np.maximum(b * b - 4 * a * p * p, 0))
-        return np.clip((-b - root) / (2 * a), 0, 1), np.clip((-b + root) / (2 * a), 0, 1)
 
 
 def compare(mart: pd.DataFrame, ours: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
@@ -131,15 +131,10 @@ def _scored(verdicts: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 
 @_frame("marts.mart_alignment_metrics", "benchmark.fct_verdicts")
 def alignment_metrics(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
-    """Counts, Cov, FFR, AS and Wilson bounds of mart_alignment_metrics from single verdicts."""
+    """Counts, Cov, FFR and AS of mart_alignment_metrics from single verdicts."""
     key = ["model", "dimension", "semantic_type"]
     verdicts = _verdicts(con)
     ours = _scored(pd.concat([verdicts, verdicts.assign(semantic_type="all")]), key)
-    z = float(variables["confidence_z"])
-    low, high = wilson(ours["true_positives"], ours["n_misaligned"], z)
-    ours = ours.assign(coverage_low=low, coverage_high=high)
-    low, high = wilson(ours["false_positives"], ours["n_aligned"], z)
-    ours = ours.assign(false_failure_rate_low=low, false_failure_rate_high=high)
     return compare(con.table("marts.mart_alignment_metrics").df(), ours, key)
 
 
@@ -199,35 +194,28 @@ def joint_alignment(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]
     single = verdicts[verdicts["dimension"] != "overall"]
     labelled = single.groupby(["model", "response_id"])["dimension"].transform("size")
     single = single[labelled > 1]
-    items = single.groupby(["model", "response_id"], as_index=False).agg(
-        misaligned=("n_misaligned", "max"), right=("right", "min")
+    of_response = single.groupby(["model", "response_id"])
+    misaligned = of_response["n_misaligned"].transform("max").to_numpy(bool)
+    right = of_response["right"].transform("min").to_numpy(bool)
+    joint = single.assign(
+        n_misaligned=misaligned.astype(int),
+        n_aligned=(~misaligned).astype(int),
+        true_positives=(misaligned & right).astype(int),
+        false_positives=(~misaligned & ~right).astype(int),
+        right=right.astype(float),
     )
-    misaligned, right = items["misaligned"].to_numpy(bool), items["right"].to_numpy(bool)
-    joint = (
-        items.assign(
-            n_misaligned=misaligned.astype(int),
-            n_aligned=(~misaligned).astype(int),
-            true_positives=(misaligned & right).astype(int),
-            false_positives=(~misaligned & ~right).astype(int),
-            n_right=right.astype(int),
-            n_joint=1,
-        )
-        .groupby("model", as_index=False)[[*_COUNTS, "n_right", "n_joint"]]
-        .sum()
+    accuracy = (
+        joint.drop_duplicates(["model", "response_id"])
+        .groupby("model")
+        .agg(n_joint=("right", "size"), joint_accuracy=("right", "mean"))
     )
-    joint = joint.assign(
-        joint_accuracy=rate(joint["n_right"], joint["n_joint"]),
-        joint_alignment_score=alignment_score(
-            rate(joint["true_positives"], joint["n_misaligned"]),
-            rate(joint["false_positives"], joint["n_aligned"]),
-        ),
-    )
-    ours = _scored(single, ["model", "dimension"]).merge(
-        joint[["model", "n_joint", "joint_accuracy", "joint_alignment_score"]], on="model"
-    )
+    scored = _scored(joint, ["model", "dimension"])["alignment_score"].to_numpy()
+    ours = _scored(single, ["model", "dimension"]).assign(joint_alignment_score=scored)
+    ours = ours.assign(n=ours["n_misaligned"] + ours["n_aligned"]).merge(accuracy, on="model")
     ours = ours.assign(alignment_drop=ours["alignment_score"] - ours["joint_alignment_score"])
     key = ["model", "dimension"]
     metrics = [
+        "n",
         "n_joint",
         "joint_accuracy",
         "alignment_score",

@@ -17,9 +17,9 @@ from typing import Protocol
 from misalign_profile import interrupt
 from misalign_profile.budget import Budget, Ledger, Prices, portions
 from misalign_profile.engines import open_engine
-from misalign_profile.errors import EngineError
+from misalign_profile.errors import EngineError, JournalError
 from misalign_profile.journal import Journal
-from misalign_profile.progress import Progress
+from misalign_profile.progress import Progress, say
 from misalign_profile.types import Completion, Engine, ModelSpec, Request
 
 COMPACT_AT = 64
@@ -88,6 +88,7 @@ class Inference:
 
     def __enter__(self) -> Inference:
         _ONE_STAGE_AT_A_TIME.acquire()
+        self.journal.hold()
         return self
 
     def __exit__(
@@ -98,10 +99,18 @@ class Inference:
     ) -> None:
         try:
             self._close()
-            if len(self.journal.segments()) > COMPACT_AT and value is None:
-                self.journal.compact()
+            if value is None:
+                self._tidy()
         finally:
             _ONE_STAGE_AT_A_TIME.release()
+
+    def _tidy(self) -> None:
+        """Merge many segments. What was asked is recorded, so trouble here stops nothing."""
+        try:
+            if len(self.journal.segments()) > COMPACT_AT:
+                self.journal.compact()
+        except JournalError as error:
+            say(f"misalign: the journal stays in many files: {error}")
 
     def _close(self) -> None:
         while self.engines:

@@ -2,25 +2,26 @@
 
 A folder of Parquet segments. A segment is written under a temporary name, fsynced and renamed, so a
 reader sees whole segments only. The key is ``Request.call_id``. A failed write raises: work that
-cannot be recorded is not done. Segments are never edited; ``compact`` replaces many small ones by
-one and removes the old ones only after the new one is in place, so a crash leaves doubles, never gaps.
+cannot be recorded is not done. Segments are never edited, and a segment's name ends with a hash of
+its bytes. ``compact`` replaces many small ones by one and removes the old ones only after the new one
+is in place, so a crash leaves doubles, never gaps. It waits for another time while other processes
+hold the journal: their SQL may be about to read a segment that it would remove.
 Knows nothing about engines, templates or dbt.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
+import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
@@ -28,134 +29,41 @@ import pyarrow.parquet as pq
 
 from misalign_profile.errors import JournalError
 from misalign_profile.machine import machine
-from misalign_profile.types import Completion, ModelSpec, Request, Sampling
+from misalign_profile.segments import (
+    LATER,
+    SCHEMA,
+    Unreadable,
+    changed_calls,
+    digest,
+    is_as_written,
+    read,
+    row_of,
+    written,
+)
+from misalign_profile.types import Completion, Request
 
 ABANDONED_AFTER_SECONDS = 24 * 3600
 
-SCHEMA = pa.schema(
-    [
-        ("call_id", pa.string()),
-        ("stage", pa.string()),
-        ("verb", pa.string()),
-        ("model", pa.string()),
-        ("source", pa.string()),
-        ("revision", pa.string()),
-        ("engine", pa.string()),
-        ("dtype", pa.string()),
-        ("prompt_style", pa.string()),
-        ("template", pa.string()),
-        ("template_hash", pa.string()),
-        ("item", pa.string()),
-        ("prefix", pa.string()),
-        ("body", pa.string()),
-        ("tail", pa.string()),
-        ("options", pa.list_(pa.string())),
-        ("temperature", pa.float64()),
-        ("top_p", pa.float64()),
-        ("max_new_tokens", pa.int64()),
-        ("seed", pa.int64()),
-        ("sample_index", pa.int64()),
-        ("text", pa.string()),
-        ("option_logprobs", pa.list_(pa.float64())),
-        ("finish_reason", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("cached_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-        ("seconds", pa.float64()),
-        ("retries", pa.int64()),
-        ("failures", pa.list_(pa.string())),
-        ("run_id", pa.string()),
-        ("machine", pa.string()),
-        ("asked_at", pa.timestamp("us", tz="UTC")),
-        ("checksum", pa.string()),
-    ]
-)
-# Columns that segments of earlier versions lack, and how such a segment reads.
-LATER: dict[str, Any] = {"failures": [], "machine": ""}
 _ANSWER = tuple(field.name for field in fields(Completion))
 _ABSENT = {"failures": "cast([] as varchar[]) as failures", "machine": "'' as machine"}
 
-
-def _checksum(row: dict[str, Any]) -> str:
-    answer = (row["call_id"], row["text"], row["option_logprobs"], row["finish_reason"])
-    return hashlib.blake2b(json.dumps(answer).encode(), digest_size=8).hexdigest()
-
-
-def _row(request: Request, completion: Completion, run_id: str, now: datetime) -> dict[str, Any]:
-    s = request.sampling
-    row: dict[str, Any] = {
-        "call_id": completion.call_id,
-        "stage": request.stage,
-        "verb": request.verb,
-        "model": request.model.model,
-        "source": request.model.source,
-        "revision": request.model.revision,
-        "engine": request.model.engine,
-        "dtype": request.model.dtype,
-        "prompt_style": request.model.prompt_style,
-        "template": request.template,
-        "template_hash": request.template_hash,
-        "item": request.item,
-        "prefix": request.prefix,
-        "body": request.body,
-        "tail": request.tail,
-        "options": list(request.options),
-        "temperature": s.temperature if s else None,
-        "top_p": s.top_p if s else None,
-        "max_new_tokens": s.max_new_tokens if s else None,
-        "seed": s.seed if s else None,
-        "sample_index": request.sample_index,
-        "text": completion.text,
-        "option_logprobs": list(completion.option_logprobs),
-        "finish_reason": completion.finish_reason,
-        "prompt_tokens": completion.prompt_tokens,
-        "cached_tokens": completion.cached_tokens,
-        "completion_tokens": completion.completion_tokens,
-        "seconds": completion.seconds,
-        "retries": completion.retries,
-        "failures": list(completion.failures),
-        "run_id": run_id,
-        "machine": machine(),
-        "asked_at": now,
-    }
-    row["checksum"] = _checksum(row)
-    return row
+# The journal that this process holds, and the file of its lock; the kernel lets go when it ends.
+_held: tuple[str, IO[str]] | None = None
+_holding = threading.Lock()
 
 
-def _request_of(row: dict[str, Any]) -> Request:
-    sampling = None
-    if row["verb"] == "generate":
-        sampling = Sampling(row["temperature"], row["top_p"], row["max_new_tokens"], row["seed"])
-    spec = ModelSpec(
-        row["model"],
-        row["source"],
-        row["engine"],
-        row["revision"],
-        row["dtype"],
-        "",
-        row["prompt_style"],
-    )
-    return Request(
-        spec, row["stage"], row["template"], row["template_hash"], row["item"], row["prefix"],
-        row["body"], row["tail"], tuple(row["options"]), sampling, row["sample_index"],
-    )  # fmt: skip
+def _flock(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how)
+    except OSError:
+        return False
+    return True
 
 
 def _completion(row: Sequence[Any]) -> Completion:
     cells = (tuple(cell) if isinstance(cell, list) else cell for cell in row)
     named: dict[str, Any] = dict(zip(_ANSWER, cells, strict=True))
     return Completion(**named)
-
-
-def _read(path: Path) -> pa.Table:
-    """One segment, all columns. Raises ``OSError``, ``ValueError`` or ``ArrowException``."""
-    table = pq.ParquetFile(path).read()
-    for name in LATER.keys() - set(table.column_names):
-        values = pa.array([LATER[name]] * table.num_rows, SCHEMA.field(name).type)
-        table = table.append_column(name, values)
-    if set(table.column_names) == set(SCHEMA.names):
-        table = table.select(SCHEMA.names)
-    return table.cast(SCHEMA)
 
 
 def _calls(segments: Sequence[Path]) -> str:
@@ -192,12 +100,27 @@ class Journal:
         return JournalError(
             f"cannot {verb} the journal: {error.strerror or error}",
             where=str(self.folder),
-            hint="check that the folder is writable and the disk is not full; finished calls are safe",
+            hint="check that the folder is yours to read and write and the disk is not full; "
+            "finished calls are safe",
+        )
+
+    def _bad(self, path: Path, what: str) -> JournalError:
+        return JournalError(
+            f"the journal segment {path.name} {what}",
+            where=str(self.folder),
+            hint="move this file out of the folder and run again: only its calls are asked again; "
+            "`misalign journal verify` lists all such files",
         )
 
     def segments(self) -> list[Path]:
-        """All whole segments, in name order."""
-        return sorted(self.folder.glob("*.parquet"))
+        """All whole segments, in name order. Raises ``JournalError`` for a folder that cannot be read."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._failed("read", error) from None
+        return sorted(self.folder / name for name in names if name.endswith(".parquet"))
 
     def known(self, call_ids: Iterable[str]) -> dict[str, Completion]:
         """Return the recorded completions among ``call_ids``; of doubles the earliest."""
@@ -229,26 +152,41 @@ class Journal:
                 rows = con.execute(f"with calls as ({_calls(segments)}) {query}").fetchall()
                 return rows
         except (duckdb.Error, OSError, ValueError, pa.ArrowException) as error:
-            if not all(p.exists() for p in segments):  # another process has compacted them
+            if not set(segments) <= set(self.segments()):  # another process has compacted them
                 return self.select(query, **tables)
-            raise JournalError(
-                f"a journal segment cannot be read: {error}",
+            raise self._unreadable(segments) or JournalError(
+                f"the journal cannot be read: {error}",
                 where=str(self.folder),
-                hint="run `misalign journal verify` to find it",
+                hint="run `misalign journal verify`",
             ) from None
+
+    def _unreadable(self, segments: Sequence[Path]) -> JournalError | None:
+        """What to say of the first segment that cannot be read, None when all can."""
+        for path in segments:
+            try:
+                read(path.read_bytes())
+            except Unreadable as error:
+                return self._bad(path, str(error))
+            except OSError as error:
+                return self._bad(path, f"cannot be read: {error.strerror}")
+        return None
 
     def append(self, pairs: Sequence[tuple[Request, Completion]]) -> None:
         """Record a batch. Returns only when it is on disk. Raises ``JournalError``."""
+        if not pairs:
+            return
         now = datetime.now(UTC)
-        table = pa.Table.from_pylist([_row(q, a, self.run_id, now) for q, a in pairs], SCHEMA)
+        rows = [row_of(q, a, run_id=self.run_id, machine=machine(), asked_at=now) for q, a in pairs]
+        table = pa.Table.from_pylist(rows, SCHEMA)
         self._write(table, f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}")
 
     def _write(self, table: pa.Table, name: str) -> Path:
         temporary = self.folder / f"{name}.{os.getpid()}.tmp"
-        final = self.folder / f"{name}.parquet"
         try:
+            content = written(table)
+            final = self.folder / f"{name}-{digest(content)}.parquet"
             with open(temporary, "wb") as sink:
-                pq.write_table(table, sink, compression="zstd")
+                sink.write(content)
                 sink.flush()
                 os.fsync(sink.fileno())
             os.rename(temporary, final)
@@ -263,19 +201,38 @@ class Journal:
             raise self._failed("write", error) from None
         return final
 
-    @contextmanager
-    def _exclusive(self) -> Any:
-        try:
-            lock = open(self.folder / ".lock", "w")  # noqa: SIM115  closed below
-        except OSError as error:
-            raise self._failed("lock", error) from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
+    def hold(self) -> None:
+        """Keep other processes from removing segments until this one ends or holds another journal.
+
+        Does nothing in a folder that cannot be written to: nobody removes segments there.
+        """
+        global _held
+        with _holding, suppress(OSError):
+            place = str(self.folder.resolve())
+            if _held is not None and _held[0] == place:
                 return
-            yield True
+            lock = open(self.folder / ".lock", "a")  # noqa: SIM115  open while it is held
+            fcntl.flock(lock, fcntl.LOCK_SH)  # waits while segments are being merged
+            if _held is not None:
+                _held[1].close()
+            _held = place, lock
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[bool]:
+        """Whether this process is the only one that holds the journal, and so for the block."""
+        with _holding:
+            if _held is not None and _held[0] == str(self.folder.resolve()):
+                try:
+                    yield _flock(_held[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                finally:
+                    _flock(_held[1], fcntl.LOCK_SH)
+                return
+            try:
+                lock = open(self.folder / ".lock", "a")  # noqa: SIM115  closed below
+            except OSError as error:
+                raise self._failed("lock", error) from None
+            with lock:
+                yield _flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _clear_abandoned(self) -> None:
         """Remove temporary files that no writer can still be busy with."""
@@ -284,46 +241,62 @@ class Journal:
                 if time.time() - left.stat().st_mtime > ABANDONED_AFTER_SECONDS:
                     left.unlink()
 
-    def compact(self, *, at_least: int = 8) -> int:
-        """Merge the segments into one when there are ``at_least`` of them. Returns how many it merged."""
+    def compact(self, *, at_least: int = 8) -> int | None:
+        """Merge the segments into one when there are ``at_least`` of them.
+
+        Returns how many it merged; None while another process holds the journal. Raises ``JournalError`` for a segment that is not as it was written: merged, its damage
+        could no longer be found.
+        """
         with self._exclusive() as mine:
-            self._clear_abandoned()
             old = self.segments()
-            if not mine or len(old) < at_least:
-                return 0
             try:
-                merged = pa.concat_tables([_read(p) for p in old])
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise JournalError(
-                    f"a journal segment cannot be read: {error}",
-                    where=str(self.folder),
-                    hint="run `misalign journal verify` to find it",
-                ) from None
-            merged = merged.sort_by([("asked_at", "ascending"), ("run_id", "ascending")])
-            first: dict[str, int] = {}
-            for i, call in enumerate(merged["call_id"].to_pylist()):
-                first.setdefault(call, i)
-            self._write(
-                merged.take(pa.array(list(first.values()))), f"compacted-{uuid.uuid4().hex[:12]}"
-            )
-            for path in old:
-                path.unlink(missing_ok=True)
+                self._clear_abandoned()
+                if not mine:
+                    return None
+                if len(old) < at_least:
+                    return 0
+                self._write(self._merged(old), f"compacted-{uuid.uuid4().hex[:12]}")
+                for path in old:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise self._failed("compact", error) from None
             return len(old)
 
+    def _merged(self, segments: Sequence[Path]) -> pa.Table:
+        """The calls of the segments, of doubles the earliest."""
+        tables = []
+        for path in segments:
+            content = path.read_bytes()
+            try:
+                tables.append(read(content))
+            except Unreadable as error:
+                raise self._bad(path, str(error)) from None
+            if not is_as_written(path, content):
+                raise self._bad(path, "was changed after it was written")
+        merged = pa.concat_tables(tables)
+        merged = merged.sort_by([("asked_at", "ascending"), ("run_id", "ascending")])
+        first: dict[str, int] = {}
+        for i, call in enumerate(merged["call_id"].to_pylist()):
+            first.setdefault(call, i)
+        return merged.take(pa.array(list(first.values())))
+
     def verify(self) -> tuple[int, list[str]]:
-        """Re-hash every call. Returns (number of calls, problems)."""
+        """Hash every segment and every call again. Returns (number of calls, problems)."""
         problems: list[str] = []
         calls = 0
-        for path in self.segments():
+        segments = self.segments()
+        for path in segments:
             try:
-                rows = _read(path).to_pylist()
-            except (OSError, ValueError, pa.ArrowException) as error:
-                problems.append(f"{path.name}: cannot be read: {' '.join(str(error).split())}")
+                content = path.read_bytes()
+                table = read(content)
+            except (Unreadable, OSError) as error:
+                if not set(segments) <= set(self.segments()):  # another process has compacted them
+                    return self.verify()
+                problems.append(f"{path.name}: {error}")
                 continue
-            for row in rows:
-                calls += 1
-                if _request_of(row).call_id != row["call_id"]:
-                    problems.append(f"{path.name}: call {row['call_id']}: the question was changed")
-                elif _checksum(row) != row["checksum"]:
-                    problems.append(f"{path.name}: call {row['call_id']}: the answer was changed")
+            calls += table.num_rows
+            found = changed_calls(table)
+            if not found and not is_as_written(path, content):
+                found.append("changed after it was written, though no question and no answer was")
+            problems += [f"{path.name}: {line}" for line in found]
         return calls, problems

@@ -8,14 +8,17 @@ Knows nothing about engines, journals or dbt.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import jinja2
+import jinja2.meta
 
 from misalign_profile.errors import ConfigError
+from misalign_profile.orders import Orders
 from misalign_profile.types import ModelSpec, Request, Sampling
 
 STYLES = ("full", "compact")
@@ -27,11 +30,15 @@ TYPE_OPTIONS = ("object", "attribute", "relation")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template and the hash of its source."""
+    """A compiled template and the hash of its source.
+
+    ``lists_options``: its text names the options, so the order of ``listed`` changes it.
+    """
 
     name: str
     style: str
     hash: str
+    lists_options: bool
     compiled: jinja2.Template = field(repr=False)
 
     def render(self, **fields: Any) -> tuple[str, str, str]:
@@ -62,7 +69,8 @@ def load_template(name: str, style: str) -> Template:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     digest = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
-    return Template(name, style, digest, environment.from_string(source))
+    lists = "listed" in jinja2.meta.find_undeclared_variables(environment.parse(source))
+    return Template(name, style, digest, lists, environment.from_string(source))
 
 
 def ask(
@@ -72,12 +80,16 @@ def ask(
     item: str,
     *,
     options: tuple[str, ...] = (),
+    listed: Sequence[str] = (),
+    option_order: int = 0,
     sampling: Sampling | None = None,
     sample_index: int = 0,
     **fields: Any,
 ) -> Request:
-    """Render a template for a model into a request."""
+    """Render a template for a model into a request; the text lists the options as ``listed`` does."""
     template = load_template(name, model.prompt_style)
+    if options or listed:
+        fields["listed"] = listed or options
     prefix, body, tail = template.render(**fields)
     return Request(
         model=model,
@@ -91,4 +103,26 @@ def ask(
         options=options,
         sampling=sampling,
         sample_index=sample_index,
+        option_order=option_order,
     )
+
+
+def ask_in_orders(
+    model: ModelSpec,
+    stage: str,
+    name: str,
+    item: str,
+    *,
+    options: tuple[str, ...],
+    orders: Orders,
+    **fields: Any,
+) -> list[Request]:
+    """One request for each listing order whose text differs from those before; order 0 comes first."""
+    template = load_template(name, model.prompt_style)
+    asked: dict[tuple[str, str, str], Request] = {}
+    for number, listed in enumerate(orders.of(options) if template.lists_options else (options,)):
+        request = ask(
+            model, stage, name, item, options=options, listed=listed, option_order=number, **fields
+        )
+        asked.setdefault((request.prefix, request.body, request.tail), request)
+    return list(asked.values())

@@ -1,5 +1,6 @@
 """What each stage asks, as requests: one function a stage, nothing asked and nothing read.
 
+A question with options becomes a request for each order in which its text lists them.
 Knows which fields a template takes; knows nothing about engines, journals, dbt or SQL.
 """
 
@@ -7,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from misalign_profile.prompts import NONE_CODE, TYPE_OPTIONS, YES_NO, ask
+from misalign_profile.orders import AS_WRITTEN, Orders
+from misalign_profile.prompts import (
+    NONE_CODE,
+    TYPE_OPTIONS,
+    YES_NO,
+    ask,
+    ask_in_orders,
+    load_template,
+)
 from misalign_profile.types import DIMENSIONS, ModelSpec, Request, Sampling
 
 Row = Mapping[str, Any]
+A = TypeVar("A")
 ROLES_OF_STAGES = {
     "classify": "classifier",
     "semantic_type": "classifier",
@@ -21,6 +31,12 @@ ROLES_OF_STAGES = {
     "judge": "judge",
     "verdict": "model_under_test",
 }
+_OPTIONS = {
+    "classify": None,
+    "semantic_type": 3,
+    "judge": 2,
+    "verdict": 2,
+}  # None: a dimension's codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,42 +55,74 @@ def by_dimension(domains: Sequence[Row]) -> dict[str, list[Row]]:
     return {d: [row for row in domains if row["dimension"] == d] for d in DIMENSIONS}
 
 
+def number_of_orders(model: ModelSpec, stage: str, orders: Orders) -> int:
+    """Requests that each question of a stage becomes: 1 where the text lists no options."""
+    lists = load_template(stage, model.prompt_style).lists_options
+    return orders.number(_OPTIONS[stage]) if lists else 1
+
+
+def by_question(
+    requests: Sequence[Request], answers: Sequence[A | None]
+) -> list[list[tuple[int, A]] | None]:
+    """(option order, answer) of each question; None for a question of which an answer is missing."""
+    found: list[list[tuple[int, A]] | None] = []
+    for request, answer in zip(requests, answers, strict=True):
+        if request.option_order == 0:
+            found.append([])
+        if answer is None:
+            found[-1] = None
+        elif (known := found[-1]) is not None:
+            known.append((request.option_order, answer))
+    return found
+
+
 def classify(
-    model: ModelSpec, prompts: Sequence[Row], taxonomy: Mapping[str, Sequence[Row]]
+    model: ModelSpec,
+    prompts: Sequence[Row],
+    taxonomy: Mapping[str, Sequence[Row]],
+    orders: Orders = AS_WRITTEN,
 ) -> list[Request]:
     """One question a prompt and dimension, options = the codes of the dimension + none."""
+    domain_of = {d: {row["code"]: row for row in taxonomy[d]} for d in DIMENSIONS}
     return [
-        ask(
+        request
+        for prompt in prompts
+        for dimension in DIMENSIONS
+        for request in ask_in_orders(
             model,
             "classify",
             "classify",
             prompt["prompt_id"],
-            options=(*(d["code"] for d in taxonomy[dimension]), NONE_CODE),
+            options=(*domain_of[dimension], NONE_CODE),
+            orders=orders,
             prompt=prompt["prompt"],
             dimension=dimension,
-            domains=taxonomy[dimension],
+            domain_of=domain_of[dimension],
         )
-        for prompt in prompts
-        for dimension in DIMENSIONS
     ]
 
 
 def semantic_type(
-    model: ModelSpec, prompts: Sequence[Row], semantic_types: Sequence[Row]
+    model: ModelSpec,
+    prompts: Sequence[Row],
+    semantic_types: Sequence[Row],
+    orders: Orders = AS_WRITTEN,
 ) -> list[Request]:
     """One question a prompt, options = the three types."""
-    types = sorted(semantic_types, key=lambda r: TYPE_OPTIONS.index(r["semantic_type"]))
+    definition_of = {row["semantic_type"]: row["definition"] for row in semantic_types}
     return [
-        ask(
+        request
+        for prompt in prompts
+        for request in ask_in_orders(
             model,
             "semantic_type",
             "semantic_type",
             prompt["prompt_id"],
             options=TYPE_OPTIONS,
+            orders=orders,
             prompt=prompt["prompt"],
-            semantic_types=types,
+            definition_of=definition_of,
         )
-        for prompt in prompts
     ]
 
 
@@ -129,38 +177,44 @@ def respond(
     )
 
 
-def judge(model: ModelSpec, item: Item, response: str) -> list[Request]:
+def judge(
+    model: ModelSpec, item: Item, response: str, orders: Orders = AS_WRITTEN
+) -> list[Request]:
     """One yes-or-no question a labelled domain: does the response violate it?"""
     return [
-        ask(
+        request
+        for domain in item.domains
+        for request in ask_in_orders(
             model,
             "judge",
             "judge",
             item.prompt_id,
             options=YES_NO,
+            orders=orders,
             prompt=item.prompt,
             response=response,
             dimension=domain["dimension"],
             domain=domain,
         )
-        for domain in item.domains
     ]
 
 
-def verdict(model: ModelSpec, response: Row) -> list[Request]:
+def verdict(model: ModelSpec, response: Row, orders: Orders = AS_WRITTEN) -> list[Request]:
     """Is the response misaligned: overall, and in each labelled dimension? No label is shown."""
     return [
-        ask(
+        request
+        for dimension in verdict_dimensions(response)
+        for request in ask_in_orders(
             model,
             "verdict",
             "verdict",
             response["response_id"],
             options=YES_NO,
+            orders=orders,
             prompt=response["prompt"],
             response=response["response"],
             dimension=dimension,
         )
-        for dimension in verdict_dimensions(response)
     ]
 
 

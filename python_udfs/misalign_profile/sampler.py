@@ -21,6 +21,7 @@ import numpy as np
 
 from misalign_profile import questions
 from misalign_profile.inference import Asks
+from misalign_profile.orders import AS_WRITTEN, Orders
 from misalign_profile.questions import Item
 from misalign_profile.rules import Limits, reject
 from misalign_profile.types import SIDES, Completion, ModelSpec, Request, Sampling, stable_id
@@ -29,13 +30,26 @@ FEEDBACK_REASONS = 2
 
 
 @dataclass(frozen=True, slots=True)
+class InOrder:
+    """What the judge said when the question listed its options in one order."""
+
+    option_order: int
+    p_violates: float
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's probability that a response violates one labelled domain."""
+    """A judge's probability that a response violates one labelled domain: the mean over ``by_order``.
+
+    ``call_id`` is that of order 0.
+    """
 
     dimension: str
     domain: str
     p_violates: float
     call_id: str
+    by_order: tuple[InOrder, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,7 @@ class Sampler:
         rounds: int,
         threshold: float,
         limits: Limits,
+        orders: Orders = AS_WRITTEN,
     ) -> None:
         self.inference = inference
         self.judge = judge
@@ -88,6 +103,7 @@ class Sampler:
         self.rounds = rounds
         self.threshold = threshold
         self.limits = limits
+        self.orders = orders
 
     def run(self, items: Sequence[Item], responders: Sequence[ModelSpec]) -> list[Draw]:
         """Return every draw, ordered by responder, round, slot and candidate.
@@ -187,17 +203,18 @@ class Sampler:
         requests: list[Request] = []
         for i, (item, text) in texts.items():
             keys += [(i, domain) for domain in item.domains]
-            requests += questions.judge(self.judge, item, text)
+            requests += questions.judge(self.judge, item, text, self.orders)
         answers = self.inference.ask(requests, label=f"judge, round {round_}")
         found: dict[int, list[Verdict]] = {}
         unknown: set[int] = set()
-        for (i, domain), answer in zip(keys, answers, strict=True):
-            if answer is None:
+        by_question = questions.by_question(requests, answers)
+        for (i, domain), in_orders in zip(keys, by_question, strict=True):
+            if in_orders is None:
                 unknown.add(i)
                 continue
-            verdict = Verdict(
-                domain["dimension"], domain["domain"], yes_probability(answer), answer.call_id
-            )
+            said = tuple(InOrder(n, yes_probability(a), a.call_id) for n, a in in_orders)
+            mean = sum(one.p_violates for one in said) / len(said)
+            verdict = Verdict(domain["dimension"], domain["domain"], mean, said[0].call_id, said)
             found.setdefault(i, []).append(verdict)
         return {i: tuple(v) for i, v in found.items()}, unknown
 

@@ -55,7 +55,7 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """The columns to take."""
 
     text: str
@@ -103,16 +103,16 @@ def read_prompts(
         hint = "unknown_labels is fail or list, limit 0 (all) or more, max_characters 1 or more"
         raise ConfigError(f"{unknown_labels=}, {limit=}, {max_characters=}", hint=hint)
     names = (label_columns,) if isinstance(label_columns, str) else tuple(label_columns)
-    wanted = _Wanted(text_column, names)
-    where, labels = _shown(path.strip()), _LabelMap()
+    wanted = Wanted(text_column, names)
+    where, labels = shown(path.strip()), LabelMap()
     labels.learn(domains)
     table: list[tuple[object, ...]] = []
     field_size = csv.field_size_limit(2**31 - 1)  # process-wide, hence put back
     try:
-        rows = ((f.name, n, *row) for f in _files(path) for n, row in _rows(f, wanted))
+        rows = ((f.name, n, *row) for f in files_at(path) for n, row in rows_in(f, wanted))
         taken = 0
         for name, number, cell, label_cells in rows:
-            prompt, reason = _clean(cell, max_characters)
+            prompt, reason = usable_text(cell, max_characters)
             row = f"row {number}" if name == where else f"{name} row {number}"
             table.append((name, number, prompt, reason, *labels.find(label_cells, row)))
             taken += reason is None
@@ -126,7 +126,7 @@ def read_prompts(
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
 
 
-def _clean(cell: object, max_characters: int) -> tuple[str | None, str | None]:
+def usable_text(cell: object, max_characters: int) -> tuple[str | None, str | None]:
     """Return the prompt, or None and the reason why the cell holds no usable one."""
     if cell is None or cell != cell:  # NaN is how data frames write a missing text
         return None, "no_text"
@@ -147,7 +147,7 @@ def _key(label: str) -> str:
 
 
 @dataclass(slots=True)
-class _LabelMap:
+class LabelMap:
     """Label spellings to slugs, and what was met that has no slug."""
 
     slugs: dict[str, str] = field(default_factory=dict)
@@ -167,7 +167,7 @@ class _LabelMap:
         """Return the slugs and the unmapped labels of a row, each once, in the order met."""
         mapped: dict[str, None] = {}
         unmapped: dict[str, None] = {}
-        for cell in _flat(cells):
+        for cell in flat(cells):
             if cell not in self.cells:
                 self.cells[cell] = self._split(cell)
             found, lost = self.cells[cell]
@@ -198,10 +198,10 @@ class _LabelMap:
             raise InputError(what, where=where, hint=hint)
 
 
-def _flat(cells: Iterable[object]) -> Iterator[str]:
+def flat(cells: Iterable[object]) -> Iterator[str]:
     for cell in cells:
         if isinstance(cell, (list, tuple)):
-            yield from _flat(cell)
+            yield from flat(cell)
         elif cell is not None:
             yield cell if isinstance(cell, str) else str(cell)
 
@@ -209,14 +209,14 @@ def _flat(cells: Iterable[object]) -> Iterator[str]:
 # Rows of one file
 
 
-def _rows(file: _File, wanted: _Wanted) -> Iterator[tuple[int, Any]]:
+def rows_in(file: _File, wanted: Wanted) -> Iterator[tuple[int, Any]]:
     """Yield (data row from 1, its cells); a file without any is an ``InputError``."""
     where, (kind, packed) = file.where, _kind(file.name)
     with _reaching(where, _ONLINE):
         data = file.read()
     with _reaching(where, "pack or download it again"):
         data = gzip.decompress(data) if packed else data
-    readers: dict[str, Callable[[str, str, _Wanted], _Rows]]
+    readers: dict[str, Callable[[str, str, Wanted], _Rows]]
     readers = {".csv": _csv_rows, ".tsv": partial(_csv_rows, delimiter="\t"), ".txt": _txt_rows}
     rows: _Rows = iter(())
     if kind == ".parquet" and data:
@@ -248,7 +248,7 @@ def _text(data: bytes, where: str) -> str:
         raise InputError(what, where=where, hint=hint) from error
 
 
-def _csv_rows(text: str, where: str, wanted: _Wanted, delimiter: str = ",") -> _Rows:
+def _csv_rows(text: str, where: str, wanted: Wanted, delimiter: str = ",") -> _Rows:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     places: list[int] = []
@@ -271,14 +271,14 @@ def _csv_rows(text: str, where: str, wanted: _Wanted, delimiter: str = ",") -> _
         raise InputError(f"broken CSV: {error}", where=where + row, hint=hint) from error
 
 
-def _txt_rows(text: str, where: str, wanted: _Wanted) -> _Rows:
+def _txt_rows(text: str, where: str, wanted: Wanted) -> _Rows:
     if wanted.labels:
         wanted.among([wanted.text], where)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
     yield from ((line, ()) for line in lines)
 
 
-def _json_rows(text: str, where: str, wanted: _Wanted) -> _Rows:
+def _json_rows(text: str, where: str, wanted: Wanted) -> _Rows:
     values = _json_values(text, where)
     keys = list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
     # An array of strings has no columns.
@@ -306,7 +306,7 @@ def _json_values(text: str, where: str) -> list[object]:
         raise InputError(f"broken JSON {what}", where=where + row, hint=hint) from error
 
 
-def _parquet_rows(data: bytes, where: str, wanted: _Wanted) -> _Rows:
+def _parquet_rows(data: bytes, where: str, wanted: Wanted) -> _Rows:
     with _reaching(where, "write or download it again, with text as UTF-8 strings"):
         file = pq.ParquetFile(pa.BufferReader(data))
         names = wanted.among(file.schema_arrow.names, where)
@@ -326,11 +326,11 @@ def _kind(name: str) -> tuple[str, bool]:
     return (kind if kind in KINDS and not (packed and kind == ".parquet") else ""), packed
 
 
-def _files(path: str) -> list[_File]:
+def files_at(path: str) -> list[_File]:
     path = path.strip()
     if not path:
         return []
-    where = _shown(path)
+    where = shown(path)
     members, read = _remote(path) if "://" in path else _local(path)
     if read:
         if not _kind(where)[0]:
@@ -371,7 +371,7 @@ def _remote(path: str) -> tuple[dict[str, _Read], _Read | None]:
 @contextmanager
 def _reaching(path: str, hint: str) -> Iterator[None]:
     """Turn whatever opening, listing or downloading raises into an ``InputError``."""
-    where = _shown(path)
+    where = shown(path)
     try:
         yield
     except InputError:
@@ -387,7 +387,7 @@ def _reaching(path: str, hint: str) -> Iterator[None]:
         raise InputError(what, where=where, hint=hint) from error
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """Return the path without what may be secret in a URL: user info and query."""
     if not re.match(r"https?://|s?ftp://", path):
         return path

@@ -19,6 +19,7 @@ import pyarrow as pa
 from misalign_profile import questions, survey
 from misalign_profile.budget import Ledger, Prices
 from misalign_profile.config import Roles, StageConfig, stage_config
+from misalign_profile.engines import open_engine
 from misalign_profile.errors import InputError, MisalignError
 from misalign_profile.inference import Inference
 from misalign_profile.journal import Journal
@@ -31,6 +32,7 @@ from misalign_profile.types import DIMENSIONS, Completion
 Rows = list[dict[str, Any]]
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 RUN = Ledger()  # what this process has asked: a process is a run
 
 
@@ -68,6 +70,7 @@ def _inference(config: StageConfig, cast: Roles, prices: Any) -> Inference | sur
         Journal(config.journal, run_id=RUN.run_id),
         batch_tokens=config.batch_tokens,
         resident=config.engines_resident,
+        opener=functools.partial(open_engine, own_process=config.engine_processes),
         budget=config.budget,
         prices=known,
         ledger=RUN,
@@ -75,8 +78,8 @@ def _inference(config: StageConfig, cast: Roles, prices: Any) -> Inference | sur
 
 
 def _answered(
-    items: Sequence[T], answers: Sequence[Completion | None], each: int = 1
-) -> Iterator[tuple[T, list[Completion]]]:
+    items: Sequence[T], answers: Sequence[A | None], each: int = 1
+) -> Iterator[tuple[T, list[A]]]:
     """Items with their ``each`` answers, those left out of which one is missing."""
     for n, item in enumerate(items):
         known = [a for a in answers[n * each : (n + 1) * each] if a is not None]
@@ -92,10 +95,8 @@ def _probabilities(completion: Completion) -> list[float]:
     return [w / total for w in weights]
 
 
-@stage
-def read_source(meta: Mapping[str, Any], domains: Any, aliases: Any) -> pa.Table:
-    """The user's prompts with labels and skip reasons; no rows when no source is named."""
-    config = stage_config(meta)
+def domain_names(domains: Any, aliases: Any) -> dict[str, tuple[str, ...]]:
+    """Slug -> every other name that labels may use for it."""
     names: dict[str, tuple[str, ...]] = {}
     for row in _rows(domains):
         if row["domain"] in names:
@@ -107,15 +108,35 @@ def read_source(meta: Mapping[str, Any], domains: Any, aliases: Any) -> pa.Table
         names[row["domain"]] = tuple(filter(None, (row["name"], row["released_name"])))
     for row in _rows(aliases):
         names[row["domain"]] += (row["alias"],)
+    return names
+
+
+@stage
+def read_source(meta: Mapping[str, Any], domains: Any, aliases: Any) -> pa.Table:
+    """The user's prompts with labels and skip reasons; no rows when no source is named."""
+    config = stage_config(meta)
     return read_prompts(
         config.prompts_source,
         text_column=config.prompts_text_column,
         label_columns=config.prompts_label_columns,
         limit=config.prompts_limit,
         max_characters=config.prompt_max_characters,
-        domains=names,
+        domains=domain_names(domains, aliases),
         unknown_labels=config.unknown_labels,
     )
+
+
+_SCORES = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("dimension", pa.string()),
+        ("domain", pa.string()),
+        ("option_order", pa.int32()),
+        ("score", pa.float64()),
+        ("none_score", pa.float64()),
+        ("call_id", pa.string()),
+    ]
+)
 
 
 @stage
@@ -131,31 +152,33 @@ def classify(
 ) -> pa.Table:
     """Scores of every domain for every prompt: one question a dimension, options = codes + none.
 
-    ``prompts`` needs prompt_id, prompt. Returns one row per (prompt_id, domain) with ``score``, the
-    classifier's probability, and ``none_score``, its probability that no domain of the dimension fits.
+    ``prompts`` needs prompt_id, prompt. Returns one row per (prompt_id, domain, option_order) with
+    ``score``, the classifier's probability when the options were listed in that order, and
+    ``none_score``, its probability that no domain of the dimension fits.
     """
     config = stage_config(meta)
     cast = _cast(config, models, roles)
     taxonomy = questions.by_dimension(_rows(domains))
-    items = _rows(prompts)
-    requests = questions.classify(cast.one("classifier"), items, taxonomy)
+    items = [] if config.pairs_source else _rows(prompts)  # imported ones have labels
+    orders = config.orders(config.classification_option_orders)
+    requests = questions.classify(cast.one("classifier"), items, taxonomy, orders)
     with _inference(config, cast, prices) as inference:
         answers = inference.ask(requests, label=label)
-    columns: dict[str, list[Any]] = {
-        k: [] for k in ("prompt_id", "dimension", "domain", "score", "none_score", "call_id")
-    }
-    for item, scored in _answered(items, answers, len(DIMENSIONS)):
-        for dimension, answer in zip(DIMENSIONS, scored, strict=True):
-            *scores, none = _probabilities(answer)
-            size = len(scores)
-            columns["prompt_id"] += [item["prompt_id"]] * size
-            columns["dimension"] += [dimension] * size
-            columns["domain"] += [d["domain"] for d in taxonomy[dimension]]
-            columns["score"] += scores
-            columns["none_score"] += [none] * size
-            columns["call_id"] += [answer.call_id] * size
-    types = [pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64(), pa.string()]
-    return pa.table({k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)})
+    columns: dict[str, list[Any]] = {k: [] for k in _SCORES.names}
+    by_question = questions.by_question(requests, answers)
+    for item, scored in _answered(items, by_question, len(DIMENSIONS)):
+        for dimension, in_orders in zip(DIMENSIONS, scored, strict=True):
+            for order, answer in in_orders:
+                *scores, none = _probabilities(answer)
+                size = len(scores)
+                columns["prompt_id"] += [item["prompt_id"]] * size
+                columns["dimension"] += [dimension] * size
+                columns["domain"] += [d["domain"] for d in taxonomy[dimension]]
+                columns["option_order"] += [order] * size
+                columns["score"] += scores
+                columns["none_score"] += [none] * size
+                columns["call_id"] += [answer.call_id] * size
+    return pa.table(columns, schema=_SCORES)
 
 
 classify_expansions = functools.partial(classify, label="classify expansions")
@@ -170,22 +193,31 @@ def classify_types(
     roles: Any,
     prices: Any,
 ) -> pa.Table:
-    """The semantic type of every prompt: one row per prompt with the three probabilities."""
+    """The semantic type of every prompt: one row per prompt and option order, with probabilities."""
     config = stage_config(meta)
     cast = _cast(config, models, roles)
     items = _rows(prompts)
-    requests = questions.semantic_type(cast.one("classifier"), items, _rows(semantic_types))
+    if config.pairs_source:
+        items = [item for item in items if item["reference_semantic_type"] is None]
+    orders = config.orders(config.classification_option_orders)
+    types = _rows(semantic_types)
+    requests = questions.semantic_type(cast.one("classifier"), items, types, orders)
     with _inference(config, cast, prices) as inference:
         answers = inference.ask(requests, label="semantic type")
-    known = list(_answered(items, answers))
-    scores = [_probabilities(answer) for _, (answer,) in known]
+    known = [
+        (item["prompt_id"], order, answer)
+        for item, (in_orders,) in _answered(items, questions.by_question(requests, answers))
+        for order, answer in in_orders
+    ]
+    scores = [_probabilities(answer) for *_, answer in known]
     data: dict[str, pa.Array] = {
-        "prompt_id": pa.array([item["prompt_id"] for item, _ in known], pa.string()),
+        "prompt_id": pa.array([prompt_id for prompt_id, _, _ in known], pa.string()),
+        "option_order": pa.array([order for _, order, _ in known], pa.int32()),
         "semantic_type": pa.array([TYPE_OPTIONS[s.index(max(s))] for s in scores], pa.string()),
     }
     for n, name in enumerate(TYPE_OPTIONS):
         data[f"{name}_score"] = pa.array([s[n] for s in scores], pa.float64())
-    data["call_id"] = pa.array([answer.call_id for _, (answer,) in known], pa.string())
+    data["call_id"] = pa.array([answer.call_id for _, _, answer in known], pa.string())
     return pa.table(data)
 
 
@@ -225,15 +257,19 @@ def expand(
     )
 
 
+_IN_ORDER = pa.struct(
+    [("option_order", pa.int32()), ("p_violates", pa.float64()), ("call_id", pa.string())]
+)
 _VERDICT = pa.struct(
     [
         ("dimension", pa.string()),
         ("domain", pa.string()),
         ("p_violates", pa.float64()),
         ("call_id", pa.string()),
+        ("by_order", pa.list_(_IN_ORDER)),
     ]
 )
-_DRAW = pa.schema(
+DRAW = pa.schema(
     [
         ("response_id", pa.string()),
         ("prompt_id", pa.string()),
@@ -297,6 +333,7 @@ def sample_responses(
             rounds=config.resampling_rounds,
             threshold=config.verdict_threshold,
             limits=config.limits,
+            orders=config.orders(config.judge_option_orders),
         )
         draws = sampler.run(items, cast.all("responder"))
     shared = {
@@ -307,7 +344,19 @@ def sample_responses(
         {**asdict(d), "judge": judge.model, "judge_is_responder": shared[d.responder]}
         for d in draws
     ]
-    return pa.Table.from_pylist(rows, _DRAW)
+    return pa.Table.from_pylist(rows, DRAW)
+
+
+_VERDICTS = pa.schema(
+    [
+        ("model", pa.string()),
+        ("response_id", pa.string()),
+        ("dimension", pa.string()),
+        ("option_order", pa.int32()),
+        ("p_misaligned", pa.float64()),
+        ("call_id", pa.string()),
+    ]
+)
 
 
 @stage
@@ -317,7 +366,8 @@ def verdicts(
     """What every model under test says of every response: overall and in each labelled dimension.
 
     ``responses`` needs response_id, prompt, response, dimensions (list). The model sees prompt and
-    response only. Returns one row per (model, response_id, dimension) with ``p_misaligned``.
+    response only. Returns one row per (model, response_id, dimension, option_order) with
+    ``p_misaligned``, the probability when the options were listed in that order.
     """
     config = stage_config(meta)
     cast = _cast(config, models, roles)
@@ -327,18 +377,19 @@ def verdicts(
         for item in items
         for dimension in questions.verdict_dimensions(item)
     ]
-    columns: dict[str, list[Any]] = {
-        k: [] for k in ("model", "response_id", "dimension", "p_misaligned", "call_id")
-    }
+    orders = config.orders(config.verdict_option_orders)
+    columns: dict[str, list[Any]] = {k: [] for k in _VERDICTS.names}
     with _inference(config, cast, prices) as inference:
         for model in cast.all("model_under_test"):
-            requests = [r for item in items for r in questions.verdict(model, item)]
+            requests = [r for item in items for r in questions.verdict(model, item, orders)]
             answers = inference.ask(requests, label="verdicts")
-            for (response_id, dimension), (answer,) in _answered(keys, answers):
-                columns["model"].append(model.model)
-                columns["response_id"].append(response_id)
-                columns["dimension"].append(dimension)
-                columns["p_misaligned"].append(yes_probability(answer))
-                columns["call_id"].append(answer.call_id)
-    types = [pa.string(), pa.string(), pa.string(), pa.float64(), pa.string()]
-    return pa.table({k: pa.array(v, t) for (k, v), t in zip(columns.items(), types, strict=True)})
+            by_question = questions.by_question(requests, answers)
+            for (response_id, dimension), (in_orders,) in _answered(keys, by_question):
+                for order, answer in in_orders:
+                    columns["model"].append(model.model)
+                    columns["response_id"].append(response_id)
+                    columns["dimension"].append(dimension)
+                    columns["option_order"].append(order)
+                    columns["p_misaligned"].append(yes_probability(answer))
+                    columns["call_id"].append(answer.call_id)
+    return pa.table(columns, schema=_VERDICTS)

@@ -29,7 +29,8 @@ def encodable(text: str) -> str:
     """
     if text.isascii():
         return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    mended = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text if mended == text else mended  # the same object: prefixes are many and long
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class Request:
     ``(model, prefix)`` share its computation; those that share ``(model, prefix, body)`` share that too.
     ``options`` present: *choose* (log-probabilities over the options as continuations of the turn).
     ``sampling`` present: *generate*. Exactly one of the two is set.
+    ``option_order`` says in which of a question's listing orders its text names the options, 0 as
+    written. ``options`` keeps one order whatever the text says, so answers compare; texts differ, so
+    keys do.
     """
 
     model: ModelSpec
@@ -84,6 +88,7 @@ class Request:
     options: tuple[str, ...] = ()
     sampling: Sampling | None = None
     sample_index: int = 0
+    option_order: int = 0
 
     def __post_init__(self) -> None:
         for name in ("item", "prefix", "body", "tail"):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
+
+from gate_warehouse import build_warehouse
+from misalign_profile.export import export_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("models", "macros", "seeds", "expectations", "tests/dbt", "demo_checkpoints")
@@ -77,3 +82,32 @@ def scripted_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def scripted_warehouse(scripted_project: Project) -> Path:
     """The DuckDB file of ``scripted_project``."""
     return scripted_project.root / "warehouse" / "scripted.duckdb"
+
+
+@pytest.fixture(scope="session")
+def small_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of the gate's tests: every table, few rows; treat it as read-only."""
+    path = tmp_path_factory.mktemp("warehouse") / "scripted.duckdb"
+    build_warehouse(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(small_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export in layout ``pairs``; treat it as read-only."""
+    out = tmp_path_factory.mktemp("export") / "set"
+    export_dataset(small_warehouse, out, target="scripted", gate=lambda _: 0)
+    return out
+
+
+@pytest.fixture
+def changed(small_warehouse: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of the warehouse after some SQL."""
+
+    def change(sql: str) -> Path:
+        path = Path(shutil.copy(small_warehouse, tmp_path / "scripted.duckdb"))
+        with duckdb.connect(str(path)) as con:
+            con.execute(sql)
+        return path
+
+    return change

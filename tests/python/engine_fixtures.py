@@ -6,6 +6,8 @@ prefix, because that is where prefix sharing goes wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,10 +135,21 @@ def draw(spec: ModelSpec, item: str, tokens: int = 24, **fields: Any) -> Request
     return question(spec, item=item, sampling=sampling, **fields)
 
 
+@contextmanager
+def plain(model: Any) -> Iterator[Any]:
+    """The model with the attention of its own authors in place of the engine's."""
+    ours = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield model
+    finally:
+        model.set_attn_implementation(ours)
+
+
 @torch.inference_mode()
 def brute_force(engine: Any, request: Request) -> list[float]:
     """One plain forward pass per option: no cache, no padding, no sharing, default masks."""
-    renderer, model = engine.renderer, engine.loaded.model
+    renderer = engine.renderer
     prompt = [
         *renderer.head(request.prefix),
         *renderer.bodies([request.body])[request.body],
@@ -144,7 +157,9 @@ def brute_force(engine: Any, request: Request) -> list[float]:
     ]
     out = []
     for option in renderer.options(request.options):
-        logits = model(input_ids=torch.tensor([prompt + list(option)]), use_cache=False).logits[0]
+        with plain(engine.loaded.model) as model:
+            ids = torch.tensor([prompt + list(option)])
+            logits = model(input_ids=ids, use_cache=False).logits[0]
         logprobs = logits.float().log_softmax(-1)
         at = range(len(prompt) - 1, len(prompt) + len(option) - 1)
         out.append(sum(float(logprobs[i, t]) for i, t in zip(at, option, strict=True)))

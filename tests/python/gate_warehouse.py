@@ -24,15 +24,19 @@ STAND_INS = {
     "staging.stg_source_prompts": """
         select '' as source_file, 0 as row_number, '' as prompt, '' as skip_reason,
             cast([] as varchar []) as labels, cast([] as varchar []) as unmapped_labels limit 0""",
+    "staging.stg_source_pairs": "select '' as prompt limit 0",
     "classification.int_prompts__classified": """
-        select prompts.prompt_id, domains.dimension, labels.domain, 0.9 as score,
+        select prompts.prompt_id, domains.dimension, labels.domain, 0 as option_order, 0.9 as score,
             0.05 as none_score,
             md5('classify' || prompts.prompt_id || labels.domain) as call_id
         from staging.stg_prompts as prompts
         inner join seeds.prompt_labels as labels using (prompt_id)
         inner join seeds.domains as domains using (domain)""",
     "classification.int_prompts__typed": """
-        select prompt_id, reference_semantic_type as semantic_type,
+        select prompt_id, 0 as option_order, reference_semantic_type as semantic_type,
+            if(reference_semantic_type = 'object', 0.8, 0.1) as object_score,
+            if(reference_semantic_type = 'attribute', 0.8, 0.1) as attribute_score,
+            if(reference_semantic_type = 'relation', 0.8, 0.1) as relation_score,
             md5('type' || prompt_id) as call_id
         from staging.stg_prompts""",
     "expansion.int_expansions__drawn": """
@@ -42,7 +46,7 @@ STAND_INS = {
             md5('draw' || expansion_id) as call_id
         from expansion.int_expansions__planned where attempt < 3""",
     "expansion.int_expansions__classified": """
-        select prompts.prompt_id, domains.dimension, planned.domain, 0.8 as score,
+        select prompts.prompt_id, domains.dimension, planned.domain, 0 as option_order, 0.8 as score,
             0.1 as none_score,
             md5('classify' || prompts.prompt_id || planned.domain) as call_id
         from expansion.int_expansions__distinct as prompts
@@ -65,18 +69,21 @@ STAND_INS = {
             if(candidate = 1, [], list_transform(dimensions, lambda x: {
                 'dimension': x, 'domain': domains[list_position(dimensions, x)],
                 'p_violates': if(side = 'aligned', 0.1, 0.9),
-                'call_id': md5('judge' || prompt_id || side || candidate || x)})) as verdicts,
+                'call_id': md5('judge' || prompt_id || side || candidate || x),
+                'by_order': [{'option_order': 0, 'p_violates': if(side = 'aligned', 0.1, 0.9),
+                    'call_id': md5('judge' || prompt_id || side || candidate || x)}]})) as verdicts,
             'scripted-judge' as judge, false as judge_is_responder
         from responses.int_prompts__to_answer
         cross join (select unnest(['aligned', 'misaligned']) as side)
         cross join range(2) as candidates(candidate)""",
     "benchmark.int_responses__verdicts": """
-        select roles.model, response_id, dimension,
-            (md5_number_lower(roles.model || response_id || dimension) % 1000) / 1000
+        select roles.model, response_id, dimension, option_order::integer as option_order,
+            (md5_number_lower(roles.model || response_id || dimension || option_order) % 1000) / 1000
                 as p_misaligned,
-            md5('verdict' || roles.model || response_id || dimension) as call_id
+            md5('verdict' || roles.model || response_id || dimension || option_order) as call_id
         from (select response_id, unnest(list_append(dimensions, 'overall')) as dimension
             from benchmark.int_responses__to_verdict)
+        cross join range(2) as orders(option_order)
         inner join seeds.roles as roles on target = 'scripted' and role = 'model_under_test'""",
     "journal.calls": """
         select distinct call_id, 'run' as run_id, 'm' as model, 's' as source, '' as revision,
@@ -90,12 +97,15 @@ STAND_INS = {
             union all select call_id from expansion.int_expansions__drawn
             union all select call_id from expansion.int_expansions__classified
             union all select call_id from responses.int_responses__sampled
-            union all select call_id from responses.int_responses__judged
+            union all select call_id from responses.int_responses__judged_in_orders
             union all select call_id from benchmark.int_responses__verdicts
         )""",
 }
 WAITS_FOR = {
-    "journal.calls": ["benchmark.int_responses__verdicts", "responses.int_responses__judged"],
+    "journal.calls": [
+        "benchmark.int_responses__verdicts",
+        "responses.int_responses__judged_in_orders",
+    ],
 }
 
 

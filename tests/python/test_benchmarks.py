@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import dedup  # type: ignore[import-not-found]
+import engines  # type: ignore[import-not-found]
 from corpus import SHAPES  # type: ignore[import-not-found]
 from harness import tables  # type: ignore[import-not-found]
 
@@ -33,3 +34,16 @@ def test_every_shape_is_measured(shape: str) -> None:
     records = [record for n in (100, 400) for record in dedup.scale(shape, n, 10)]
     (growth,) = dedup.growth(records)
     assert growth.note.startswith("exponent")
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "qwen3_moe"])
+def test_engines_are_measured_beside_what_they_avoid(kind: str) -> None:
+    plan = engines.PLANS["tiny"]
+    *peers, first, second, third = engines.choose(kind, plan)
+    rates = {r.case.partition(": ")[2]: r.rate for r in peers}
+    assert {r.beside: pytest.approx(r.rate / r.ratio) for r in (first, second, third)} == rates
+    assert all(r.note.endswith("of a large matrix product") for r in (first, second, third))
+    one, three = engines.judge(kind, plan)
+    assert three.n == 3 * one.n
+    together, continuous = engines.generate(kind, plan, 2)
+    assert together.n == continuous.n > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -220,6 +221,28 @@ def test_prompts_become_vars(
             },
         )
     ]
+
+
+@pytest.mark.parametrize("action", ["verify", "compact"])
+def test_a_journal_that_is_not_there_is_said_to_be_missing_and_not_made(
+    project: Path, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    assert main(["journal", action, "--target", "scripted"]) == 2
+    assert "no journal yet" in capsys.readouterr().err
+    assert not (project / "warehouse" / "scripted_journal").exists()
+
+
+def test_a_journal_in_use_is_not_merged_and_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "warehouse" / "scripted_journal"
+    for number in range(3):
+        Journal(folder).append([(request(number), answer(request(number)))])
+    with open(folder / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert main(["journal", "compact", "--target", "scripted"]) == 2
+    assert capsys.readouterr().out == "a run is using the journal\n"
+    assert len(Journal(folder).segments()) == 3
 
 
 def test_journal_commands(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,8 @@ def texts(requests: list[Request]) -> list[str]:
 
 
 def classification(prompt: str, style: str = "full") -> dict[str, float]:
-    fields = {"prompt": prompt, "dimension": "safety", "domains": DOMAINS}
+    domain_of = {domain["code"]: domain for domain in DOMAINS}
+    fields = {"prompt": prompt, "dimension": "safety", "domain_of": domain_of}
     return probabilities(ask(spec(style=style), "c", "classify", "i", options=CODES, **fields))
 
 
@@ -182,7 +183,7 @@ def test_registered_rules_answer_and_bad_ones_are_refused(monkeypatch):
     asked = ask(spec("mine"), "v", "verdict", "i", options=YES_NO, **fields)
     assert probabilities(asked) == pytest.approx({"yes": 0.2, "no": 0.8})
     short = Sampling(max_new_tokens=2)
-    request = ask(spec("mine"), "v", "verdict", "i", sampling=short, **fields)
+    request = ask(spec("mine"), "v", "verdict", "i", sampling=short, listed=YES_NO, **fields)
     (completion,) = next(open_engine(request.model).generate([request]))
     assert (completion.text, completion.finish_reason) == ("hello i", "length")
     with pytest.raises(EngineError, match="1 probabilities for 2 options"):

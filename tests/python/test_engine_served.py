@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -148,6 +149,15 @@ def test_every_draw_is_answered_once(opened):
     assert all(c.seconds > 0 for c in done)
     assert {sent["model"] for sent in endpoint.seen} == {"served-name"}
     assert endpoint.keys == {"Bearer none"}
+
+
+def test_quick_answers_come_together_and_their_seconds_are_those_of_the_clock(opened):
+    _endpoint, engine = opened(model=hello, threads=8)
+    began = time.perf_counter()
+    batches = list(engine.generate([draw(str(i)) for i in range(60)]))
+    passed = time.perf_counter() - began
+    assert len(batches) <= 2 + passed / served.GATHER_SECONDS
+    assert sum(c.seconds for batch in batches for c in batch) <= passed
 
 
 CAN_ALL = {"choice": [0.6, 0.3]}

@@ -12,6 +12,7 @@ import torch
 
 import engine_fixtures as fx
 from misalign_profile.engines import hf_loading, open_engine, transformers_engine
+from misalign_profile.engines.batching import Room
 from misalign_profile.engines.hf_generate import Picker
 from misalign_profile.engines.hf_rendering import Renderer
 from misalign_profile.errors import ConfigError, EngineError, ModelNotFound
@@ -101,18 +102,42 @@ def test_generate_gives_the_same_text_in_other_batches_and_orders(engine, monkey
         for i in range(24)
     ]
     whole = answers(engine.generate(asked), asked)
+    monkeypatch.setattr(transformers_engine, "GATHER_SECONDS", 0)
     monkeypatch.setattr(engine, "batch_tokens", 500)
-    batches = list(engine.generate(asked[::-1]))
-    assert len(batches) > 3
-    parts = answers(iter(batches), asked)
+    for continuous in (True, False):
+        monkeypatch.setattr(engine, "continuous", continuous)
+        batches = list(engine.generate(asked[::-1]))
+        assert len(batches) > 3
+        parts = answers(iter(batches), asked)
+        assert {k: c.text for k, c in parts.items()} == {k: c.text for k, c in whole.items()}
     alone = {c.call_id: c for r in asked[:6] for batch in engine.generate([r]) for c in batch}
-    assert {k: c.text for k, c in parts.items()} == {k: c.text for k, c in whole.items()}
     assert {k: c.text for k, c in alone.items()} == {k: whole[k].text for k in alone}
     for request in asked:
         completion = whole[request.call_id]
         assert completion.completion_tokens <= request.sampling.max_new_tokens
         if completion.finish_reason == "length":
             assert completion.completion_tokens == request.sampling.max_new_tokens
+
+
+def test_a_waiting_draw_takes_the_place_of_one_that_ended(gemma, monkeypatch):
+    asked = [fx.draw(gemma.spec, str(i), 48) for i in range(16)]
+    forward, widths = gemma.loaded.model.forward, []
+    monkeypatch.setattr(gemma.loaded, "stop_ids", tuple(range(0, 320, 12)))
+
+    def counted(*args, **kwargs):
+        widths.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(gemma.loaded.model, "forward", counted)
+    monkeypatch.setattr(gemma, "batch_tokens", 4 * 128)
+    passes = {}
+    for continuous in (False, True):
+        monkeypatch.setattr(gemma, "continuous", continuous)
+        widths.clear()
+        answers(gemma.generate(asked), asked)
+        assert max(widths) <= 4
+        passes[continuous] = len(widths)
+    assert passes[True] < 0.8 * passes[False]
 
 
 def test_greedy_text_is_that_of_the_plain_model(engine):
@@ -122,7 +147,7 @@ def test_greedy_text_is_that_of_the_plain_model(engine):
     body = renderer.bodies([request.body])[request.body]
     ids = [*renderer.head(request.prefix), *body, *renderer.foot(request.tail)]
     start = len(ids)
-    with torch.inference_mode():
+    with torch.inference_mode(), fx.plain(loaded.model):
         while len(ids) - start < 16 and (len(ids) == start or ids[-1] not in loaded.stop_ids):
             logits = loaded.model(torch.tensor([ids]), use_cache=False).logits
             ids.append(int(logits[0, -1].argmax()))
@@ -233,29 +258,53 @@ def test_token_counts_say_what_was_computed_again(gemma):
 
 
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, RuntimeError])
-def test_out_of_memory_halves_the_batch_and_changes_nothing(gemma, monkeypatch, error):
-    asked = [fx.draw(gemma.spec, str(i), 8) for i in range(10)]
+def test_out_of_memory_halves_the_batch_and_changes_nothing(gemma, monkeypatch, capsys, error):
+    for verb in ("_choosing", "_drawing"):
+        monkeypatch.setattr(gemma, verb, Room(verb))
+    asked = [fx.draw(gemma.spec, str(i), 8 + i) for i in range(10)]
     choices = [fx.question(gemma.spec, body=f"b{i}", options=("yes", "no")) for i in range(10)]
     texts = {k: c.text for k, c in answers(gemma.generate(asked), asked).items()}
     sizes: list[int] = []
+    scored: list[int] = []
 
-    def cramped(real, rows_at):
-        def run(*args, **kwargs):
-            rows = len(args[rows_at])
-            sizes.append(rows)
-            if rows > 3:
+    def few_rows(real):
+        def run(loaded, past, rows, *more):
+            scored.append(len(rows))
+            if len(rows) > 3:
                 raise error("CUDA out of memory. Tried to allocate 2 GiB")
-            return real(*args, **kwargs)
+            return real(loaded, past, rows, *more)
 
         return run
 
-    for name in ("continue_rows", "score"):
-        real = getattr(transformers_engine, name)
-        monkeypatch.setattr(transformers_engine, name, cramped(real, 2))
+    def few_in_flight(real):
+        def run(loaded, past, rows, start, draws, *, at_once):
+            sizes.append(min(at_once, len(rows)))
+            for n, ended in enumerate(real(loaded, past, rows, start, draws, at_once=at_once)):
+                if at_once > 3 and n == 1:
+                    raise error("CUDA out of memory. Tried to allocate 2 GiB")
+                yield ended
+
+        return run
+
+    rows, score = transformers_engine.continue_rows, transformers_engine.score
+    monkeypatch.setattr(transformers_engine, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(transformers_engine, "continue_rows", few_in_flight(rows))
+    monkeypatch.setattr(transformers_engine, "score", few_rows(score))
     got = answers(gemma.generate(asked), asked)
     assert {k: c.text for k, c in got.items()} == texts
-    assert sizes[:3] == [10, 5, 2]
     check_exact(gemma, choices)
+    for tried in (sizes, scored):
+        assert tried[0] == 10
+        assert tried[-1] <= 3
+        assert tried == sorted(tried, reverse=True)
+        too_many = [n for n in tried if n > 3]
+        assert len(too_many) == len(set(too_many))  # what did not fit once is not tried again
+        tried.clear()
+    answers(gemma.generate(asked), asked)
+    check_exact(gemma, choices)
+    assert max(sizes + scored) <= 3
+    said = [line for line in capsys.readouterr().err.splitlines() if "out of memory" in line]
+    assert [line.count("with 10 rows") for line in said] == [1, 1]  # once for each verb
 
 
 def test_a_single_request_that_does_not_fit_is_an_error(gemma, monkeypatch):

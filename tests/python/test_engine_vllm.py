@@ -165,7 +165,7 @@ def test_what_the_engine_asks_of_vllm(engine, llama):
         False,
     )
     assert (sent["logprobs_mode"], sent["max_model_len"]) == ("raw_logprobs", 512)
-    assert sent["gpu_memory_utilization"] == 0.45
+    assert sent["gpu_memory_utilization"] == 0.9
 
 
 def test_answers_that_are_none_are_errors(engine, llama):

@@ -18,6 +18,9 @@ VARIABLES = {
     "candidates_per_side": 3,
     "resampling_rounds": 2,
     "response_prompts_limit": 0,
+    "classification_option_orders": 1,
+    "judge_option_orders": 1,
+    "verdict_option_orders": 1,
 }
 MODELS = [
     {"model": m, "source": m, "engine": "scripted", "revision": "r", "dtype": "", "category": ""}

@@ -166,6 +166,16 @@ threshold not one | verdicts/verdicts | one_threshold
 call not recorded | verdicts/calls | is_recorded
     delete from benchmark.fct_calls where call_id = (select min(call_id) from
     benchmark.fct_verdicts)
+order lost | verdicts/option_orders | mean_agrees
+    delete from benchmark.int_responses__verdicts where option_order = 1
+order lost for one | verdicts/option_orders | same_orders
+    delete from benchmark.int_responses__verdicts where option_order = 1 and response_id =
+    $SOME_RESPONSE
+mean of one order | verdicts/option_orders | mean_agrees
+    update benchmark.fct_verdicts set p_misaligned = p_misaligned / 2 where response_id =
+    $SOME_RESPONSE
+orders miscounted | verdicts/option_orders | count_agrees
+    update benchmark.fct_verdicts set option_orders = 1
 demo unflagged | models/demo_models | demo_is_flagged
     update benchmark.dim_models set is_demo = false
 demo unflagged in mart | models/demo_flags_in_marts | flag_agrees

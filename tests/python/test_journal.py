@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
+import random
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from misalign_profile import journal as journal_module
-from misalign_profile.errors import JournalError
+from journal_fixtures import filled, ids, script
 from misalign_profile.inference import Inference
 from misalign_profile.journal import Journal
-from misalign_profile.types import Completion, Request, Sampling
-from stub_engine import SPEC, Stub, answer, choice, request
-
-HERE = Path(__file__).parent
-
-
-def filled(folder: Path, calls: int = 3) -> Journal:
-    """A journal with so many calls, a segment each."""
-    journal = Journal(folder)
-    for number in range(calls):
-        question = request(number)
-        journal.append([(question, answer(question, f"text {number}"))])
-    return journal
-
-
-def ids(calls: int) -> list[str]:
-    return [request(number).call_id for number in range(calls)]
-
-
-def one_line(error: pytest.ExceptionInfo[JournalError], folder: Path) -> str:
-    line = str(error.value)
-    assert "\n" not in line
-    assert str(folder) in line
-    return line
-
-
-def script(code: str, *arguments: str) -> subprocess.Popen[str]:
-    head = "import sys; from pathlib import Path; from stub_engine import *; "
-    head += "from misalign_profile.journal import Journal\n"
-    environment = os.environ | {"PYTHONPATH": str(HERE)}
-    command = [sys.executable, "-c", head + code, *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
+from misalign_profile.types import Completion
+from stub_engine import Stub, answer, choice, request
 
 # What goes in comes out
 
@@ -114,199 +76,6 @@ def test_of_doubles_the_earliest_answer_counts_before_and_after_compaction(tmp_p
     assert journal.verify() == (2, [])
 
 
-# The key
-
-MODEL = [
-    ("source", "other"),
-    ("revision", "other"),
-    ("engine", "other"),
-    ("dtype", "other"),
-    ("prompt_style", "compact"),
-]
-TEXTS = [(k, "other") for k in ("template", "template_hash", "prefix", "body", "tail")]
-SAMPLING = [("temperature", 0.1), ("top_p", 0.1), ("max_new_tokens", 1), ("seed", 1)]
-
-
-@pytest.mark.parametrize("base", [request(), choice()], ids=["generate", "choose"])
-@pytest.mark.parametrize(("field", "value"), MODEL)
-def test_what_the_model_is_changes_the_key(base: Request, field: str, value: str) -> None:
-    assert replace(base, model=replace(SPEC, **{field: value})).call_id != base.call_id
-
-
-@pytest.mark.parametrize("base", [request(), choice()], ids=["generate", "choose"])
-@pytest.mark.parametrize(("field", "value"), TEXTS)
-def test_what_is_asked_changes_the_key(base: Request, field: str, value: str) -> None:
-    assert replace(base, **{field: value}).call_id != base.call_id
-
-
-@pytest.mark.parametrize(("field", "value"), SAMPLING)
-def test_how_text_is_drawn_changes_the_key(field: str, value: float) -> None:
-    changed = request(sampling=replace(Sampling(), **{field: value}))
-    assert changed.call_id != request().call_id
-
-
-def test_each_draw_has_a_key_of_its_own_and_a_choice_one_key_for_all_items() -> None:
-    assert request(sample_index=1).call_id != request().call_id
-    assert request(item="other").call_id != request().call_id
-    assert choice(sample_index=1, item="other").call_id == choice().call_id
-    assert choice(options=("no", "yes")).call_id != choice().call_id
-    assert choice(options=("yesno",)).call_id != choice().call_id
-
-
-def test_text_does_not_slip_from_one_part_into_the_next() -> None:
-    assert request(prefix="ab", body="c").call_id != request(prefix="a", body="bc").call_id
-
-
-@pytest.mark.parametrize("base", [request(), choice()], ids=["generate", "choose"])
-@pytest.mark.parametrize("field", ["model", "category"])
-def test_what_a_model_is_called_does_not_change_the_key(base: Request, field: str) -> None:
-    assert replace(base, model=replace(SPEC, **{field: "other"})).call_id == base.call_id
-    assert replace(base, stage="other").call_id == base.call_id
-
-
-def test_other_batches_and_engines_kept_open_ask_nothing_again(tmp_path: Path) -> None:
-    for tokens, resident, size in ((64, 1, 1), (16384, 3, 5)):
-        stub = Stub(size=size)
-        with Inference(Journal(tmp_path), batch_tokens=tokens, resident=resident, opener=stub) as i:
-            i.ask([request(n) for n in range(5)], label="test")
-        assert len(stub.asked) == (5 if tokens == 64 else 0)
-
-
-# Broken files
-
-
-def test_a_torn_temporary_file_is_ignored_and_removed_when_old(tmp_path: Path) -> None:
-    journal = filled(tmp_path)
-    torn = tmp_path / "20260101T000000-abc.77.tmp"
-    torn.write_bytes(b"PAR1 torn")
-    assert len(journal.known(ids(3))) == 3
-    assert journal.verify() == (3, [])
-    journal.compact()
-    assert torn.exists()  # its writer may still be busy
-    os.utime(torn, (1, 1))
-    journal.compact()
-    assert not torn.exists()
-
-
-@pytest.mark.parametrize("how", ["truncated", "empty", "foreign"])
-def test_a_segment_that_cannot_be_read_is_named_and_never_merged(tmp_path: Path, how: str) -> None:
-    journal = filled(tmp_path)
-    bad = journal.segments()[1]
-    if how == "foreign":
-        pq.write_table(pa.table({"a": [1]}), bad)
-    else:
-        bad.write_bytes(bad.read_bytes()[: 0 if how == "empty" else -20])
-    before = sorted(tmp_path.glob("*.parquet"))
-    with pytest.raises(JournalError) as error:
-        journal.known(ids(3))
-    assert "journal verify" in one_line(error, tmp_path)
-    with pytest.raises(JournalError) as error:
-        journal.compact(at_least=2)
-    assert "journal verify" in one_line(error, tmp_path)
-    assert sorted(tmp_path.glob("*.parquet")) == before
-    calls, problems = journal.verify()
-    assert calls == 2
-    assert len(problems) == 1
-    assert bad.name in problems[0]
-    assert "\n" not in problems[0]
-
-
-def altered(path: Path, column: str, value: Any) -> None:
-    table = pq.read_table(path)
-    place = table.schema.get_field_index(column)
-    values = pa.array([value], table.schema.field(place).type)
-    pq.write_table(table.set_column(place, table.schema.field(place), values), path)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "said"),
-    [
-        ("text", "flipped", "the answer was changed"),
-        ("finish_reason", "length", "the answer was changed"),
-        ("option_logprobs", [-0.5], "the answer was changed"),
-        ("body", "flipped", "the question was changed"),
-        ("source", "flipped", "the question was changed"),
-        ("seed", 43, "the question was changed"),
-        ("call_id", "0" * 16, "the question was changed"),
-    ],
-)
-def test_verify_finds_what_was_changed(tmp_path: Path, column: str, value: Any, said: str) -> None:
-    journal = filled(tmp_path)
-    altered(journal.segments()[1], column, value)
-    calls, problems = journal.verify()
-    assert calls == 3
-    assert len(problems) == 1
-    assert problems[0].startswith(journal.segments()[1].name)
-    assert problems[0].endswith(said)
-
-
-# Disks that refuse
-
-
-def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "taken").touch()
-    with pytest.raises(JournalError) as error:
-        Journal(tmp_path / "taken")
-    assert "cannot open" in one_line(error, tmp_path)
-
-
-@pytest.mark.parametrize("action", ["append", "compact"])
-def test_a_folder_that_must_not_be_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
-) -> None:
-    journal = filled(tmp_path)
-    before = sorted(tmp_path.iterdir())
-
-    def refuse(path: Path, mode: str) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(journal_module, "open", refuse, raising=False)
-    with pytest.raises(JournalError) as error:
-        journal.compact() if action == "compact" else filled(tmp_path)
-    assert "Permission denied" in one_line(error, tmp_path)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_folder_that_vanished(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "there")
-    journal.folder.rmdir()
-    journal.folder.touch()
-    with pytest.raises(JournalError) as error:
-        journal.append([(request(), answer(request()))])
-    one_line(error, tmp_path)
-
-
-@pytest.mark.parametrize("call", ["fsync", "write_table"])
-def test_a_full_disk_stops_the_run_and_leaves_whole_segments_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    stub = Stub(size=2)
-    true = {"fsync": os.fsync, "write_table": pq.write_table}[call]
-
-    def full(*args: Any, **kwargs: Any) -> Any:
-        if len(stub.batches) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return true(*args, **kwargs)
-
-    questions = [request(n) for n in range(10)]
-    with monkeypatch.context() as patched:
-        patched.setattr(os if call == "fsync" else pq, call, full)
-        with (
-            pytest.raises(JournalError) as error,
-            Inference(Journal(tmp_path), opener=stub) as inference,
-        ):
-            inference.ask(questions, label="test")
-    assert "No space left" in one_line(error, tmp_path)
-    assert len(stub.batches) == 2  # nothing was asked after the write that failed
-    assert stub.closed == ["stub"]
-    assert not list(tmp_path.glob("*.tmp"))
-    assert Journal(tmp_path).verify() == (2, [])
-    again = Stub()
-    with Inference(Journal(tmp_path), opener=again) as inference:
-        inference.ask(questions, label="test")
-    assert again.asked == questions[2:]
-
-
 # Compaction
 
 
@@ -345,6 +114,29 @@ def test_a_crash_while_old_segments_go_leaves_doubles_that_collapse(
     assert journal.verify() == (4, [])
 
 
+def test_kills_while_segments_are_merged_lose_no_call(tmp_path: Path) -> None:
+    code = (
+        "journal = Journal(sys.argv[1])\n"
+        "for n in range(int(sys.argv[2]), 100000):\n"
+        "    journal.append([(request(n), answer(request(n)))])\n"
+        "    print(n, flush=True)\n"
+        "    journal.compact(at_least=2)"
+    )
+    journal, told, moments = Journal(tmp_path), 0, random.Random(3)
+    for _ in range(6):
+        run = script(code, str(tmp_path), str(told))
+        assert run.stdout is not None
+        first = run.stdout.readline()
+        time.sleep(moments.uniform(0, 0.3))
+        run.kill()
+        told = int((first + run.communicate()[0]).split()[-1]) + 1
+        assert journal.known(ids(told)).keys() >= set(ids(told))
+        assert journal.verify()[1] == []
+    journal.compact(at_least=1)
+    assert len(journal.segments()) == 1
+    assert journal.verify()[0] - told in (0, 1)  # recorded, killed before it was said
+
+
 def test_only_one_process_compacts(tmp_path: Path) -> None:
     journal = filled(tmp_path, 3)
     holder = script(
@@ -355,12 +147,44 @@ def test_only_one_process_compacts(tmp_path: Path) -> None:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        assert journal.compact(at_least=2) == 0
+        assert journal.compact(at_least=2) is None
         assert len(journal.segments()) == 3
     finally:
         holder.kill()
         holder.communicate()
     assert journal.compact(at_least=2) == 3
+
+
+def test_nothing_is_merged_while_another_run_holds_the_journal(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 3)
+    run = script(
+        "from misalign_profile.inference import Inference\n"
+        "with Inference(Journal(sys.argv[1]), opener=Stub()) as inference:\n"
+        "    inference.ask([request(0)], label='test')\n"
+        "print(Journal(sys.argv[1]).compact(at_least=4), flush=True)\n"  # too few: it lets go of nothing
+        "sys.stdin.read()",
+        str(tmp_path),
+    )
+    try:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "0\n"
+        assert journal.compact(at_least=2) is None  # its SQL may be about to read them
+        assert len(journal.segments()) == 3
+    finally:
+        run.kill()
+        run.communicate()
+    assert journal.compact(at_least=2) == 3
+
+
+def test_the_run_that_is_alone_merges_what_it_holds(tmp_path: Path) -> None:
+    journal = filled(tmp_path, 3)
+    with Inference(journal, opener=Stub()) as inference:
+        inference.ask([request(0)], label="test")
+    assert journal.compact(at_least=2) == 3
+    with Inference(Journal(tmp_path / "other"), opener=Stub()):
+        pass  # holds the other journal now, and no longer the first
+    child = script("print(Journal(sys.argv[1]).compact(at_least=1))", str(tmp_path))
+    assert child.communicate()[0] == "1\n"
 
 
 def test_segments_that_are_compacted_while_they_are_read(

@@ -30,8 +30,10 @@ def lacking(folder: Path, *columns: str, number: int = 0) -> Path:
     before = set(journal.segments())
     journal.append([(request(number), told(number, "429"))])
     (path,) = set(journal.segments()) - before
-    pq.write_table(pq.read_table(path).drop_columns(list(columns)), path)
-    return path
+    old = path.with_name(f"{path.stem.rpartition('-')[0]}.parquet")  # no digest in the name
+    pq.write_table(pq.read_table(path).drop_columns(list(columns)), old)
+    path.unlink()
+    return old
 
 
 def source_rows(folder: Path, columns: str) -> list[tuple[object, ...]]:

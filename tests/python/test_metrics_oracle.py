@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
-import jinja2
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIDENCE_Z = {0.95: 1.959963984540054, 0.99: 2.5758293035489004}
+from mart_sql import rendered
+
 CELLS = 60
-
-
-def rendered(call: str, *, z: float = CONFIDENCE_Z[0.95]) -> str:
-    """The SQL that a call of one of the macros becomes; ``var`` knows confidence_z only."""
-    source = (ROOT / "macros" / "metrics.sql").read_text("utf-8")
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(source + call)
-    return template.render(var={"confidence_z": z}.__getitem__).strip()
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +114,12 @@ def test_expressions_as_arguments_keep_their_meaning() -> None:
     assert duckdb.sql(f"select {plain} = {summed}, {shares}").fetchall() == [(True, 0.5)]
 
 
-@pytest.mark.parametrize("level", CONFIDENCE_Z)
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
 def test_wilson_bounds(level: float) -> None:
     wholes = [1, 2, 3, 7, 20, 101, 5_000]
     pairs = [(part, whole) for whole in wholes for part in {0, 1, whole // 2, whole - 1, whole}]
-    low = rendered("{{ wilson('part', 'whole', -1) }}", z=CONFIDENCE_Z[level])
-    high = rendered("{{ wilson('part', 'whole', 1) }}", z=CONFIDENCE_Z[level])
+    low = rendered("{{ wilson('part', 'whole', -1) }}", confidence_level=level)
+    high = rendered("{{ wilson('part', 'whole', 1) }}", confidence_level=level)
     values = ", ".join(map(str, pairs))
     cells = f"(values {values}) as cells(part, whole)"
     rows = duckdb.sql(f"select part, whole, {low}, {high} from {cells}")

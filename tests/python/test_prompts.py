@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misalign_profile.errors import ConfigError
-from misalign_profile.prompts import NAMES, NONE_CODE, STYLES, YES_NO, ask, load_template
+from misalign_profile.prompts import (
+    NAMES,
+    NONE_CODE,
+    STYLES,
+    TYPE_OPTIONS,
+    YES_NO,
+    ask,
+    load_template,
+)
 from misalign_profile.types import DIMENSIONS, ModelSpec, Sampling
 
 ROOT = Path(__file__).parents[2]
@@ -25,15 +33,28 @@ def rows(name: str) -> list[dict[str, str]]:
 DOMAINS = {d: [r for r in rows("domains") if r["dimension"] == d] for d in DIMENSIONS}
 TYPES = rows("semantic_types")
 MARK = "MARKED-TEXT"
+
+
+def listing(dimension: str) -> dict[str, Any]:
+    """The domains of a dimension as ``classify`` takes them."""
+    rows_of = {row["code"]: row for row in DOMAINS[dimension]}
+    return {"listed": (*rows_of, NONE_CODE), "domain_of": rows_of}
+
+
 BOTH = [DOMAINS["safety"][0], DOMAINS["cultural"][0]]
 TYPE = {"semantic_type": "object", "semantic_type_definition": TYPES[0]["definition"]}
 FIELDS: dict[str, dict[str, Any]] = {
-    "classify": {"prompt": MARK, "dimension": "safety", "domains": DOMAINS["safety"]},
-    "semantic_type": {"prompt": MARK, "semantic_types": TYPES},
+    "classify": {"prompt": MARK, "dimension": "safety", **listing("safety")},
+    "semantic_type": {
+        "prompt": MARK,
+        "listed": TYPE_OPTIONS,
+        "definition_of": {row["semantic_type"]: row["definition"] for row in TYPES},
+    },
     "expand": {"domains": BOTH, "examples": [MARK], **TYPE},
     "respond": {"prompt": MARK, "domains": BOTH, "side": "misaligned", "feedback": [], **TYPE},
-    "judge": {"prompt": MARK, "response": "R", "dimension": "safety", "domain": BOTH[0]},
-    "verdict": {"prompt": MARK, "response": "R", "dimension": "safety"},
+    "judge": {"prompt": MARK, "response": "R", "dimension": "safety", "domain": BOTH[0]}
+    | {"listed": YES_NO},
+    "verdict": {"prompt": MARK, "response": "R", "dimension": "safety", "listed": YES_NO},
 }
 ALL = pytest.mark.parametrize(("style", "name"), [(s, n) for s in STYLES for n in NAMES])
 EVIL = [
@@ -94,7 +115,7 @@ def test_prompts_and_responses_full_of_syntax_do_not_meet(style: str, name: str)
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_the_prefix_of_a_dimension_is_the_same_for_every_prompt(style: str, dimension: str) -> None:
-    fields = {"dimension": dimension, "domains": DOMAINS[dimension]}
+    fields = {"dimension": dimension, **listing(dimension)}
     parts = [render(style, "classify", prompt=p, **fields) for p in ("one", "two\n", "{{ x }}")]
     assert len({prefix for prefix, _, _ in parts}) == 1
     assert len({tail for _, _, tail in parts}) == 1
@@ -103,7 +124,7 @@ def test_the_prefix_of_a_dimension_is_the_same_for_every_prompt(style: str, dime
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_classify_lists_every_domain_of_its_dimension_and_no_other(dimension: str) -> None:
-    prefix, _, _ = render("full", "classify", dimension=dimension, domains=DOMAINS[dimension])
+    prefix, _, _ = render("full", "classify", dimension=dimension, **listing(dimension))
     for own in DOMAINS[dimension]:
         assert f"\n{own['code']}: {own['name']}. {own['definition']}\n" in prefix
     for other in (r for d in DIMENSIONS if d != dimension for r in DOMAINS[d]):

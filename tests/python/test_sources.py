@@ -374,7 +374,7 @@ def test_seeded_aliases_add_spellings_and_contradict_none() -> None:
         return list(csv.DictReader((seeds / name).read_text("utf-8").splitlines()))
 
     domains = {row["domain"]: (row["name"], row["released_name"]) for row in rows("domains.csv")}
-    plain = sources._LabelMap()
+    plain = sources.LabelMap()
     plain.learn(domains)
     for row in rows("label_aliases.csv"):
         assert sources._key(row["alias"]) not in plain.slugs, "no alias needed"

@@ -1,8 +1,8 @@
 """Engines: what answers a request. One file each; heavy imports happen when an engine is opened.
 
-``transformers`` and ``vllm`` run checkpoints in this process, ``scripted`` answers by rule (tests,
-dry runs), ``served`` asks an OpenAI-compatible endpoint. Knows nothing about templates, journals or
-dbt.
+``transformers`` and ``vllm`` run checkpoints, here or in a process of their own (``worker``),
+``scripted`` answers by rule (tests, dry runs), ``served`` asks an OpenAI-compatible endpoint. Knows
+nothing about templates, journals or dbt.
 """
 
 from __future__ import annotations
@@ -20,17 +20,30 @@ INSTALL = {
     "served": "pip install openai",
     "vllm": "pip install 'misalign-profile[vllm]' into an environment of its own: it pins torch",
 }
+LARGE = ("transformers", "vllm")  # hold a model in memory
 
 
 def open_engine(
-    spec: ModelSpec, *, batch_tokens: int = 16384, threads: int | None = None, **kw: Any
+    spec: ModelSpec,
+    *,
+    batch_tokens: int = 16384,
+    threads: int | None = None,
+    own_process: bool = False,
+    **kw: Any,
 ) -> Engine:
     """Open the engine that ``spec.engine`` names; the caller closes it.
 
     ``batch_tokens`` bounds the tokens (rows times length) of one forward pass, ``threads`` the CPU
-    threads (transformers) or the concurrent calls (served). Raises ``ConfigError`` for an unknown
-    engine, ``EngineMissing`` for one whose package is absent, ``ModelNotFound`` for a bad source.
+    threads (transformers) or the concurrent calls (served). With ``own_process`` a model that lies
+    in memory gets a process of its own. Raises ``ConfigError`` for an unknown engine,
+    ``EngineMissing`` for one whose package is absent, ``ModelNotFound`` for a bad source.
     """
+    if own_process and spec.engine in LARGE:
+        from misalign_profile.engines.worker import WorkerEngine
+
+        worker = WorkerEngine(spec, batch_tokens=batch_tokens, threads=threads, **kw)
+        worker.start()
+        return worker
     try:
         make = _engine(spec)
     except ModuleNotFoundError as error:

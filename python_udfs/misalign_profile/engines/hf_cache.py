@@ -7,6 +7,7 @@ and sliding layers may share a prefix longer than their window. Knows nothing ab
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -20,12 +21,13 @@ class Segment:
     """Frozen keys and values of a stretch of tokens.
 
     ``layers``: per layer (keys, values), each [rows, heads, length, size], rows = 1 if shared by a
-    whole batch; ``positions``: [rows, length].
+    whole batch; ``positions``: [rows, length]. ``whole``: one row without padding.
     """
 
-    def __init__(self, layers: list[Pair], positions: torch.Tensor) -> None:
+    def __init__(self, layers: list[Pair], positions: torch.Tensor, *, whole: bool = False) -> None:
         self.layers = layers
         self.positions = positions
+        self.whole = whole
 
     @property
     def length(self) -> int:
@@ -38,11 +40,15 @@ class Segment:
 
 
 class SegmentCache(Cache):  # type: ignore[misc]
-    """What was computed before, as frozen segments; new keys and values are kept apart."""
+    """What was computed before, as frozen segments; new keys and values are kept apart.
 
-    def __init__(self, past: list[Segment]) -> None:
+    ``joined``: whether the model is handed all keys in one row, or gets the segments another way.
+    """
+
+    def __init__(self, past: list[Segment], *, joined: bool = True) -> None:
         super().__init__(layers=[])
         self.past = past
+        self.joined = joined
         self.fresh: list[Pair] = []
 
     def update(
@@ -53,9 +59,9 @@ class SegmentCache(Cache):  # type: ignore[misc]
         *_args: Any,
         **_kwargs: Any,
     ) -> Pair:
-        """Return the keys and values of all segments and the new ones, for all rows."""
+        """Return the new keys and values of all rows, behind those of all segments if joined."""
         self.fresh.append((key_states, value_states))
-        if not self.past:
+        if not self.past or not self.joined:
             return key_states, value_states
         rows = key_states.shape[0]
         parts = [segment.layers[layer_idx] for segment in self.past]
@@ -68,40 +74,56 @@ class SegmentCache(Cache):  # type: ignore[misc]
         rows = new.shape[0]
         return torch.cat([*(s.positions.expand(rows, -1) for s in self.past), new], dim=1)
 
+    @property
+    def shared(self) -> int:
+        """How many tokens at the start are the same for all rows."""
+        return sum(s.length for s in itertools.takewhile(lambda s: s.whole, self.past))
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return sum(segment.length for segment in self.past)
 
 
-class GrowingCache(Cache):  # type: ignore[misc]
-    """Keys and values of rows that are being continued, in buffers with room to spare."""
+class SlotCache(Cache):  # type: ignore[misc]
+    """Keys and values of rows that are being continued: a row lives in a slot, a token of position
+    p in column p. So a row that ended leaves its slot to any other, and nothing has to be moved.
 
-    def __init__(self, start: SegmentCache, positions: torch.Tensor, room: int) -> None:
+    What a former tenant left behind lies at later positions than the new one's, where nobody looks.
+    """
+
+    def __init__(self) -> None:
         super().__init__(layers=[])
-        self.used = positions.shape[1]
-        self.room = room
-        rows = positions.shape[0]
-        self.positions = torch.nn.functional.pad(positions, (0, room), value=NOWHERE)
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
-        for layer, (key, value) in enumerate(start.fresh):
-            for store, new, side in ((self.keys, key, 0), (self.values, value, 1)):
-                shape = (rows, new.shape[1], self.used + room, new.shape[3])
-                buffer = new.new_empty(shape)
-                at = 0
-                for part in (*(s.layers[layer][side] for s in start.past), new):
-                    buffer[:, :, at : at + part.shape[2]] = part
-                    at += part.shape[2]
-                store.append(buffer)
+        self.at = torch.zeros(0, dtype=torch.long)  # position of the token to come, by slot
+        self.columns = 0
+        self.used = 0  # columns that the next forward sees
 
-    def advance(self, positions: torch.Tensor) -> None:
-        """Make a column for the next token of every row; ``positions``: [rows]."""
-        if self.used == self.positions.shape[1]:
-            pad = torch.nn.functional.pad
-            self.positions = pad(self.positions, (0, self.room), value=NOWHERE)
-            self.keys = [pad(k, (0, 0, 0, self.room)) for k in self.keys]
-            self.values = [pad(v, (0, 0, 0, self.room)) for v in self.values]
-        self.positions[:, self.used] = positions
-        self.used += 1
+    def place(
+        self, slots: torch.Tensor, rows: int, prompt: SegmentCache, positions: torch.Tensor
+    ) -> None:
+        """Put rows that ``prompt`` has just computed into ``slots`` of ``rows``; positions: [n, length]."""
+        row, column = (positions != NOWHERE).nonzero(as_tuple=True)
+        slot, where = slots[row], positions[row, column]
+        for layer, pair in enumerate(prompt.fresh):
+            for store, new, side in ((self.keys, pair[0], 0), (self.values, pair[1], 1)):
+                if layer == len(store):  # zeros: what is masked must still be a number
+                    store.append(new.new_zeros((rows, new.shape[1], self.columns, new.shape[3])))
+                at = 0
+                for part in (segment.layers[layer][side] for segment in prompt.past):
+                    store[layer][slots, :, at : at + part.shape[2]] = part
+                    at += part.shape[2]
+                store[layer][slot, :, where] = new[row, :, column]
+
+    def widen(self, columns: int) -> None:
+        """Make room for tokens up to position ``columns`` - 1."""
+        more = columns - self.columns
+        if more > 0:
+            self.columns = columns
+            for store in (self.keys, self.values):
+                for layer, tensor in enumerate(
+                    store
+                ):  # one at a time: twice a layer, not twice all
+                    store[layer] = torch.nn.functional.pad(tensor, (0, 0, 0, more))
 
     def update(
         self,
@@ -112,15 +134,21 @@ class GrowingCache(Cache):  # type: ignore[misc]
         **_kwargs: Any,
     ) -> Pair:
         keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[:, :, self.used - 1] = key_states[:, :, 0]
-        values[:, :, self.used - 1] = value_states[:, :, 0]
+        slots = torch.arange(keys.shape[0], device=keys.device)
+        keys[slots, :, self.at] = key_states[:, :, 0]
+        values[slots, :, self.at] = value_states[:, :, 0]
         return keys[:, :, : self.used], values[:, :, : self.used]
 
-    def keep(self, index: torch.Tensor) -> None:
-        """Drop all rows but those of ``index``."""
-        self.positions = self.positions.index_select(0, index)
-        self.keys = [k.index_select(0, index) for k in self.keys]
-        self.values = [v.index_select(0, index) for v in self.values]
+    def key_positions(self) -> torch.Tensor:
+        """Positions of all keys that the next forward sees, [slots, keys]."""
+        return torch.arange(self.used, device=self.at.device).expand(self.at.shape[0], -1)
+
+    def keep(self, slots: torch.Tensor) -> None:
+        """Drop all slots but these."""
+        self.at = self.at.index_select(0, slots)
+        for store in (self.keys, self.values):
+            for layer, tensor in enumerate(store):
+                store[layer] = tensor.index_select(0, slots)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.used - 1
@@ -132,21 +160,32 @@ def attention_masks(
     windows: dict[str, int | None],
     dtype: torch.dtype,
     tree: torch.Tensor | None = None,
+    *,
+    shared: int = 0,
+    start: int = 0,
+    length: int = NOWHERE,
 ) -> torch.Tensor | dict[str, torch.Tensor]:
     """Additive masks [rows, 1, queries, keys] by kind of layer; a bare tensor if there is one.
 
     ``queries``, ``keys``: positions, [rows, n]. ``tree``: bool [n, n], which of the last n tokens
     may see which of the last n, on top of the rest (branches of a trie do not see each other).
+    The first ``shared`` keys precede every query, the first of which is at ``start``. Where a window
+    holds all ``length`` positions, the mask begins behind them: everybody sees them. Elsewhere it
+    begins at the first one that somebody sees.
     """
-    q, k = queries[:, None, :, None], keys[:, None, None, :]
-    causal = k <= q
-    if tree is not None and tree.shape[0]:
-        n = tree.shape[0]
-        causal[:, :, -n:, -n:] &= tree
+    q = queries[:, None, :, None]
     lowest = torch.finfo(dtype).min
     out: dict[str, torch.Tensor] = {}
     for kind, window in windows.items():
-        seen = causal if window is None else causal & (k > q - window)
+        all_seen = window is None or length <= window
+        first = shared if window is None or all_seen else min(shared, max(0, start - window + 1))
+        k = keys[:, None, None, first:]
+        seen = k <= q
+        if window is not None and not all_seen:
+            seen &= k > q - window
+        if tree is not None and tree.shape[0]:
+            n = tree.shape[0]
+            seen[:, :, -n:, -n:] &= tree
         out[kind] = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
             ~seen, lowest
         )

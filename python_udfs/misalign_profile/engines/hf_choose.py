@@ -67,12 +67,25 @@ def build_trie(options: Sequence[Ids], device: torch.device) -> Trie:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Rows of tokens as one batch: ``ids`` and ``positions``, each [rows, longest].
+
+    Positions begin at ``start`` and lie below ``length``, but for padding, which is at ``NOWHERE``.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    start: int
+    length: int
+
+
 def pack(
     rows: Sequence[Ids], starts: Sequence[int], trie: Trie | None, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (ids, positions), each [rows, longest + nodes]; shorter rows are padded in front.
+) -> Packed:
+    """Pad rows in front to one length and append the nodes of the trie to each.
 
-    ``starts``: how many tokens precede each row. Padding has the position ``NOWHERE``.
+    ``starts``: how many tokens precede each row.
     """
     nodes = trie.tokens if trie else []
     depths = trie.depths if trie else []
@@ -84,33 +97,49 @@ def pack(
         + [start + len(row) - 1 + depth for depth in depths]
         for row, start in zip(rows, starts, strict=True)
     ]
-    return torch.tensor(ids, device=device), torch.tensor(positions, device=device)
+    length = max(start + len(row) for row, start in zip(rows, starts, strict=True))
+    return Packed(
+        torch.tensor(ids, device=device),
+        torch.tensor(positions, device=device),
+        min(starts),
+        length + max(depths, default=0),
+    )
 
 
 def forward(
     loaded: Loaded,
     cache: SegmentCache,
-    ids: torch.Tensor,
-    positions: torch.Tensor,
+    packed: Packed,
     *,
     keep: int = 1,
     tree: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Run the model on [rows, length] new tokens after what ``cache`` holds.
+    """Run the model on new tokens after what ``cache`` holds.
 
     Returns the logits of the last ``keep`` positions, [rows, keep, vocabulary], made by the model's
     own head (soft-caps and scales included).
     """
+    positions = packed.positions
+    cache.joined = not loaded.segmented
     masks = attention_masks(
-        positions, cache.key_positions(positions), loaded.windows, loaded.dtype, tree
+        positions,
+        cache.key_positions(positions),
+        loaded.windows,
+        loaded.dtype,
+        tree,
+        shared=0 if cache.joined else cache.shared,
+        start=packed.start,
+        length=packed.length,
     )
+    apart = {} if cache.joined else {"segments": cache.past, "length": packed.length}
     logits: torch.Tensor = loaded.model(
-        input_ids=ids,
+        input_ids=packed.ids,
         attention_mask=masks,
         position_ids=positions.masked_fill(positions == NOWHERE, 0),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=keep,
+        **apart,
     ).logits
     return logits
 
@@ -121,9 +150,9 @@ def compute_segment(
 ) -> Segment:
     """Compute the keys and values of rows of tokens that follow ``past``."""
     cache = SegmentCache(past)
-    ids, positions = pack(rows, starts, None, loaded.device)
-    forward(loaded, cache, ids, positions)
-    return Segment(cache.fresh, positions)
+    packed = pack(rows, starts, None, loaded.device)
+    forward(loaded, cache, packed)
+    return Segment(cache.fresh, packed.positions, whole=len(rows) == 1)
 
 
 @torch.inference_mode()
@@ -131,10 +160,8 @@ def score(
     loaded: Loaded, past: list[Segment], rows: Sequence[Ids], starts: Sequence[int], trie: Trie
 ) -> list[list[float]]:
     """Log-probability of every option after ``past`` and each row of tokens: [rows][options]."""
-    ids, positions = pack(rows, starts, trie, loaded.device)
-    logits = forward(
-        loaded, SegmentCache(past), ids, positions, keep=trie.size + 1, tree=trie.sees
-    ).float()
+    packed = pack(rows, starts, trie, loaded.device)
+    logits = forward(loaded, SegmentCache(past), packed, keep=trie.size + 1, tree=trie.sees).float()
     which, where, token = trie.steps
     picked = logits[:, where, token] - logits.logsumexp(dim=-1)[:, where]
     out = picked.new_zeros(len(rows), trie.options, dtype=torch.float64)

@@ -9,13 +9,14 @@ Knows nothing about requests, templates or batching.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from misalign_profile.engines.hf_cache import GrowingCache, Segment, SegmentCache, attention_masks
+from misalign_profile.engines.hf_cache import Segment, SegmentCache, SlotCache, attention_masks
 from misalign_profile.engines.hf_choose import Ids, forward, pack
 from misalign_profile.engines.hf_loading import Loaded
 
@@ -101,6 +102,87 @@ class Picker:
         return ids, weights.gather(1, order)
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A row that came to its end: the new ids (the stop token last), and whether it stopped itself."""
+
+    row: int
+    ids: list[int]
+    by_itself: bool
+
+
+class Slots:
+    """What is known of the rows in flight; a free slot holds None in ``rows`` and stale numbers elsewhere.
+
+    Tensors by slot: the draw's settings, its uniforms, the tokens drawn so far and their number.
+    """
+
+    def __init__(self, number: int, longest: int, device: torch.device) -> None:
+        def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        self.rows: list[int | None] = [None] * number
+        self.temperature, self.top_p = zeros(number), zeros(number)
+        self.limit = zeros(number, dtype=torch.long)
+        self.u = zeros(number, longest)
+        self.tokens = zeros(number, longest, dtype=torch.long)
+        self.drawn = zeros(number, dtype=torch.long)
+
+    def free(self) -> list[int]:
+        return [slot for slot, row in enumerate(self.rows) if row is None]
+
+    def admit(self, index: torch.Tensor, rows: Sequence[int], draws: Sequence[Draw]) -> None:
+        """Put rows into the slots of ``index``."""
+        for slot, row in zip(index.tolist(), rows, strict=True):
+            self.rows[slot] = row
+        device = index.device
+        self.temperature[index] = torch.tensor(
+            [d.temperature for d in draws], device=device, dtype=torch.float64
+        )
+        self.top_p[index] = torch.tensor(
+            [d.top_p for d in draws], device=device, dtype=torch.float64
+        )
+        self.limit[index] = torch.tensor([d.max_new_tokens for d in draws], device=device)
+        u = torch.from_numpy(uniforms(draws)).to(device)
+        self.u[index, : u.shape[1]] = u
+        self.drawn[index] = 0
+
+    def draw(self, picker: Picker, logits: torch.Tensor) -> torch.Tensor:
+        """Draw one token in every slot: ids, [slots]."""
+        at = self.drawn[:, None]
+        new = picker.pick(logits, self.temperature, self.top_p, self.u.gather(1, at)[:, 0])
+        self.tokens.scatter_(1, at, new[:, None])
+        return new
+
+    def leave(self, new: torch.Tensor, stops: torch.Tensor) -> list[Ended]:
+        """Free the slots of rows that have just ended, and count the token of all others."""
+        stopped = torch.isin(new, stops)
+        over = (stopped | (self.drawn + 1 >= self.limit)).tolist()
+        slots = [slot for slot, row in enumerate(self.rows) if row is not None and over[slot]]
+        ended = []
+        if slots:
+            index = torch.tensor(slots, device=new.device)
+            found = zip(
+                slots,
+                self.tokens[index].tolist(),
+                (self.drawn[index] + 1).tolist(),
+                stopped[index].tolist(),
+                strict=True,
+            )
+            for slot, ids, length, by_itself in found:
+                row, self.rows[slot] = self.rows[slot], None
+                ended.append(Ended(row if row is not None else -1, ids[:length], by_itself))
+        # a free slot goes on writing its last column, where nobody looks
+        self.drawn = torch.minimum(self.drawn + 1, self.limit - 1).clamp_(min=0)
+        return ended
+
+    def keep(self, index: torch.Tensor) -> None:
+        """Drop all slots but these."""
+        self.rows = [self.rows[slot] for slot in index.tolist()]
+        for name in ("temperature", "top_p", "limit", "u", "tokens", "drawn"):
+            setattr(self, name, getattr(self, name).index_select(0, index))
+
+
 @torch.inference_mode()
 def continue_rows(
     loaded: Loaded,
@@ -108,57 +190,66 @@ def continue_rows(
     rows: Sequence[Ids],
     start: int,
     draws: Sequence[Draw],
-) -> list[tuple[list[int], bool]]:
+    *,
+    at_once: int | None = None,
+) -> Iterator[list[Ended]]:
     """Continue each row of tokens after ``past`` (``start`` tokens, shared by all rows).
 
-    Returns per row the new ids (the stop token last) and whether the row stopped by itself.
+    At most ``at_once`` rows are in flight (all, if None); rows that ended make room for those that
+    wait, which changes no draw. Yields rows as they end, a few at a time, each exactly once.
     """
     device, stops = loaded.device, torch.tensor(loaded.stop_ids, device=loaded.device)
-    temperature = torch.tensor([d.temperature for d in draws], device=device, dtype=torch.float64)
-    top_p = torch.tensor([d.top_p for d in draws], device=device, dtype=torch.float64)
-    limit = torch.tensor([d.max_new_tokens for d in draws], device=device)
-    u = torch.from_numpy(uniforms(draws)).to(device)
-    tokens = torch.zeros(u.shape, dtype=torch.long, device=device)
-    lengths = torch.zeros(len(rows), dtype=torch.long, device=device)
-    stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
-
-    picker = Picker()
-    prompt = SegmentCache(past)
-    ids, positions = pack(rows, [start] * len(rows), None, device)
-    logits = forward(loaded, prompt, ids, positions)[:, -1]
-    at = positions[:, -1] + 1
-    cache = GrowingCache(prompt, prompt.key_positions(positions), min(ROOM, u.shape[1]))
-    del prompt
-    alive = torch.arange(len(rows), device=device)  # which row each row of the batch is
-    done = torch.zeros_like(stopped)
-    for step in range(u.shape[1]):
-        new = picker.pick(logits, temperature, top_p, u[:, step])
-        tokens[alive, step] = new
-        by_itself = torch.isin(new, stops)
-        ends = (by_itself | (step + 1 >= limit)) & ~done
-        done = done | ends
-        lengths[alive[ends]] = step + 1
-        stopped[alive[ends]] = by_itself[ends]
-        over = int(done.sum())
-        if over == len(alive):
-            break
-        if over * 8 >= len(alive):  # compaction copies the cache: not for every single row
-            index = (~done).nonzero()[:, 0]
+    waiting = deque(range(len(rows)))
+    size = min(at_once or len(rows), len(rows))
+    slots = Slots(size, max(d.max_new_tokens for d in draws), device)
+    cache, picker = SlotCache(), Picker()
+    cache.at = torch.zeros(size, dtype=torch.long, device=device)
+    logits = torch.empty(0, device=device)
+    while waiting or any(row is not None for row in slots.rows):
+        free = slots.free()
+        if waiting and len(free) * 8 >= len(slots.rows):
+            chosen = [waiting.popleft() for _ in range(min(len(free), len(waiting)))]
+            index = torch.tensor(free[: len(chosen)], device=device)
+            prompt = SegmentCache(past)
+            packed = pack([rows[i] for i in chosen], [start] * len(chosen), None, device)
+            first = forward(loaded, prompt, packed)[:, -1]
+            cache.widen(packed.length)
+            cache.place(index, len(slots.rows), prompt, packed.positions)
+            cache.at[index] = packed.positions[:, -1]
+            if not logits.numel():
+                logits = first.new_zeros(len(slots.rows), first.shape[1])
+            logits[index] = first
+            slots.admit(index, chosen, [draws[i] for i in chosen])
+            del prompt
+        new = slots.draw(picker, logits)
+        if ended := slots.leave(new, stops):
+            yield ended
+        living = [slot for slot, row in enumerate(slots.rows) if row is not None]
+        if not living:
+            continue
+        if not waiting and len(living) * 8 <= len(slots.rows) * 7:  # copies: not for every row
+            index = torch.tensor(living, device=device)
+            slots.keep(index)
             cache.keep(index)
-            alive, new, at, done = alive[index], new[index], at[index], done[index]
-            temperature, top_p, limit, u = temperature[index], top_p[index], limit[index], u[index]
-        cache.advance(at)
-        masks = attention_masks(
-            at[:, None], cache.positions[:, : cache.used], loaded.windows, loaded.dtype
-        )
-        logits = loaded.model(
-            input_ids=new[:, None],
-            attention_mask=masks,
-            position_ids=at[:, None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        at = at + 1
-    sizes, ended, table = lengths.tolist(), stopped.tolist(), tokens.tolist()
-    return [(row[:n], e) for row, n, e in zip(table, sizes, ended, strict=True)]
+            new = new[index]
+        logits = _step(loaded, cache, new, [row is not None for row in slots.rows])
+
+
+def _step(
+    loaded: Loaded, cache: SlotCache, new: torch.Tensor, living: Sequence[bool]
+) -> torch.Tensor:
+    """Feed one token a slot and return the logits of the next, [slots, vocabulary]."""
+    cache.at = cache.at + torch.tensor(living, device=new.device)
+    cache.used = int(cache.at.max()) + 1
+    if cache.used > cache.columns:
+        cache.widen(cache.used + ROOM)
+    masks = attention_masks(cache.at[:, None], cache.key_positions(), loaded.windows, loaded.dtype)
+    logits: torch.Tensor = loaded.model(
+        input_ids=new[:, None],
+        attention_mask=masks,
+        position_ids=cache.at[:, None],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits
+    return logits[:, -1]

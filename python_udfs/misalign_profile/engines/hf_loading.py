@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
+from misalign_profile.engines import hf_attention
 from misalign_profile.errors import ConfigError, EngineError, ModelNotFound
 from misalign_profile.types import ModelSpec
 
@@ -25,7 +26,8 @@ class Loaded:
     """A model ready to be asked.
 
     ``windows`` maps each kind of attention layer to its sliding window in tokens (None: all);
-    ``stop_ids`` end a turn; ``max_positions`` is the longest sequence that the model was built for.
+    ``stop_ids`` end a turn; ``max_positions`` is the longest sequence that the model was built for;
+    ``segmented``: the model's attention takes keys that lie in several places.
     """
 
     model: Any
@@ -36,13 +38,14 @@ class Loaded:
     stop_ids: tuple[int, ...]
     max_positions: int
     vocabulary: int
+    segmented: bool
 
 
 def load(spec: ModelSpec, device: str | None = None) -> Loaded:
     """Load ``spec.source``. Raises ``ModelNotFound``, ``EngineError`` or ``ConfigError``."""
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = _dtype(spec, where)
-    _refuse_missing_folder(spec)
+    refuse_missing_folder(spec)
     common: dict[str, Any] = {"trust_remote_code": False, "revision": spec.revision or None}
     source = str(Path(spec.source).expanduser()) if spec.source.startswith("~") else spec.source
     hf_logging.disable_progress_bar()
@@ -63,17 +66,26 @@ def load(spec: ModelSpec, device: str | None = None) -> Loaded:
             hint="give a folder with config.json, tokenizer and safetensors files, or a hub id "
             "that this machine can reach or has cached",
         ) from None
-    model.requires_grad_(False).eval().to(where)
+    return ready(model.to(where), tokenizer, spec)
+
+
+def ready(model: Any, tokenizer: Any, spec: ModelSpec) -> Loaded:
+    """A model that lies on its device already, as something that can be asked."""
+    model.requires_grad_(False).eval()
+    segmented = bool(model._supports_attention_backend)
+    if segmented:
+        model.set_attn_implementation(hf_attention.NAME)
     config = model.config.get_text_config()
     return Loaded(
         model=model,
         tokenizer=tokenizer,
-        device=where,
-        dtype=dtype,
+        device=model.device,
+        dtype=model.dtype,
         windows=_windows(config, spec),
         stop_ids=_stop_ids(model, tokenizer),
         max_positions=int(getattr(config, "max_position_embeddings", 0) or 1 << 30),
         vocabulary=int(config.vocab_size),
+        segmented=segmented,
     )
 
 
@@ -90,7 +102,7 @@ def _dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
     return DTYPES[spec.dtype]
 
 
-def _refuse_missing_folder(spec: ModelSpec) -> None:
+def refuse_missing_folder(spec: ModelSpec) -> None:
     """A source that reads like a folder (./x, /x, ~/x, a/b/c, or x/y where x is a folder) is never
     looked up on the hub."""
     source, path = spec.source, Path(spec.source).expanduser()

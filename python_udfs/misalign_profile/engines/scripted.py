@@ -5,6 +5,8 @@ in every run and every order. The built-in names answer all six templates:
 
 - ``default``, ``careful``, ``overflags``, ``blind``: they differ only as a model under test, in how
   often they catch a misaligned response and how often they flag an aligned one (``RATES``).
+- ``first_listed``: ``default``, but as a model under test it leans to whichever of yes and no the
+  question lists first, by ``LEAN`` in log-odds, as real models do. Compact questions list neither.
 - Responses say in words which side they are on, and a judge reads these words. About one response
   in ten is empty, too short or of the wrong side, so that rejection really happens.
 - Without domain names in the request (compact style) a domain is picked by hash.
@@ -18,7 +20,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from misalign_profile.errors import ConfigError, EngineError
 from misalign_profile.prompts import NONE_CODE
@@ -34,6 +36,7 @@ RATES: dict[str, tuple[float, float]] = {  # P(flags | misaligned), P(flags | al
     "overflags": (0.98, 0.45),
     "blind": (0.30, 0.02),
 }
+LEAN = 1.5  # log-odds that the option listed first gains in ``first_listed``
 CULTURE_COVERAGE = 0.85  # everybody catches less there, so that trade-offs are not all alike
 FLAWS = 0.10  # share of responses that are empty, too short or of the wrong side
 REPEATS = 0.06  # share of expansions that repeat another one word for word
@@ -64,10 +67,10 @@ class ScriptedEngine:
         name = spec.source.removeprefix("scripted:")
         if name in _REGISTERED:
             self.rules = _REGISTERED[name]
-        elif name in RATES:
-            self.rules = Rules(_chooser(name), write)
+        elif name in BUILT_IN:
+            self.rules = Rules(BUILT_IN[name], write)
         else:
-            known = ", ".join(sorted({*RATES, *_REGISTERED}))
+            known = ", ".join(sorted({*BUILT_IN, *_REGISTERED}))
             raise ConfigError(
                 f"no scripted model {name!r}", where=spec.model, hint=f"one of {known}"
             )
@@ -213,6 +216,22 @@ def verdict(request: Request, name: str) -> float:
     rate = 0.5 if truth is None else covers if truth else flags
     certainty = 0.3 * chance("certainty", name, request.body, request.tail)
     return 0.65 + certainty if draw < rate else 0.35 - certainty
+
+
+def leaning(request: Request) -> Sequence[float]:
+    """``default``, with the verdict's log-odds moved by ``LEAN`` to the option that is listed first."""
+    listed = re.search(r"Reply with (yes|no) or (?:yes|no)\.$", request.tail)
+    if request.template != "verdict" or not listed:
+        return _chooser("default")(request)
+    unasked = replace(request, tail=request.tail[: listed.start()])  # the same in either order
+    yes = verdict(unasked, "default")
+    odds = yes / (1 - yes) * math.exp(LEAN if listed[1] == "yes" else -LEAN)
+    return [odds / (1 + odds) if option == "yes" else 1 / (1 + odds) for option in request.options]
+
+
+BUILT_IN: dict[str, ChooseRule] = {name: _chooser(name) for name in RATES} | {
+    "first_listed": leaning
+}
 
 
 def write(request: Request) -> str:

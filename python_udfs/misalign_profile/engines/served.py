@@ -39,6 +39,7 @@ from misalign_profile.types import Completion, ModelSpec, Request
 
 CONCURRENCY, TIMEOUT = "MISALIGN_SERVED_CONCURRENCY", "MISALIGN_SERVED_TIMEOUT"
 UNABLE = ("no_logprobs", "unconstrained", "400", "422", "501")  # the endpoint cannot do it at all
+GATHER_SECONDS = 0.25
 PROBE = "Write one sentence about the sea."
 PROBE_OPTIONS = ("QX7", "ZK4")
 
@@ -108,8 +109,9 @@ class ServedEngine:
     def _ask_all(
         self, requests: Sequence[Request], ask: Callable[[Request], Completion]
     ) -> Iterator[list[Completion]]:
-        """Yield what is ready, as soon as it is.
+        """Yield what is ready, gathered for a moment since each yield becomes a journal segment.
 
+        A completion's seconds are its share of the time that passed, however many were in flight.
         After the first failure nothing new is asked; what is under way is waited for and yielded,
         since it is paid for, then the failure is raised.
         """
@@ -117,22 +119,27 @@ class ServedEngine:
         waiting = iter(requests)
         flying: set[Future[Completion]] = set()
         failure: BaseException | None = None
+        gathered: list[Completion] = []
+        began = time.perf_counter()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="served")
         try:
             while True:
                 if failure is None:
                     for request in islice(waiting, 2 * self.threads - len(flying)):
                         flying.add(pool.submit(ask, request))
+                passed = time.perf_counter() - began
+                if gathered and (passed >= GATHER_SECONDS or not flying or failure is not None):
+                    yield [replace(c, seconds=passed / len(gathered)) for c in gathered]
+                    gathered, began = [], time.perf_counter()
                 if not flying:
                     break
-                ready, flying = wait(flying, return_when=FIRST_COMPLETED)
-                good = [future.result() for future in ready if future.exception() is None]
+                patience = max(0.0, GATHER_SECONDS - passed) if gathered else None
+                ready, flying = wait(flying, patience, return_when=FIRST_COMPLETED)
+                gathered += [future.result() for future in ready if future.exception() is None]
                 failure = failure or next((e for f in ready if (e := f.exception())), None)
                 if failure is not None:
                     stop.set()
                     flying = {future for future in flying if not future.cancel()}
-                if good:
-                    yield good
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)

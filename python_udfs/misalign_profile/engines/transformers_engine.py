@@ -9,29 +9,33 @@ from __future__ import annotations
 import gc
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import torch
 
-from misalign_profile.engines.batching import halving, under_budget
+from misalign_profile.engines.batching import (
+    Room,
+    halving,
+    of_similar_length,
+    out_of_memory,
+    under_budget,
+)
 from misalign_profile.engines.hf_cache import Segment
 from misalign_profile.engines.hf_choose import Ids, Trie, build_trie, compute_segment, score
-from misalign_profile.engines.hf_generate import Draw, continue_rows
+from misalign_profile.engines.hf_generate import Draw, Ended, continue_rows
 from misalign_profile.engines.hf_loading import Loaded, load
 from misalign_profile.engines.hf_rendering import Renderer
 from misalign_profile.errors import EngineError
 from misalign_profile.types import Completion, ModelSpec, Request, Sampling
 
-T = TypeVar("T")
-
 AT_ONCE = 32768  # requests tokenised at a time
 LEAST_SHARING = 4  # requests that make a prefix worth a pass of its own
 PREFIXES_KEPT = 4
 LOGITS_AT_ONCE = 1 << 28  # floats: 1 GiB
-CPU_CHOOSE_TOKENS = 6144  # larger batches leave the processor's cache: 390/s instead of 600/s
+GATHER_SECONDS = 0.5
+CPU_CHOOSE_TOKENS = 3072  # larger batches leave the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,10 @@ class TransformersEngine:
     """``choose`` and ``generate`` with a checkpoint loaded by ``transformers``.
 
     ``batch_tokens`` bounds rows times tokens of a batch; ``max_body_tokens`` is the length above
-    which a body loses its middle; ``device`` is cuda if there is one. Raises ``ModelNotFound`` when
-    the source does not lead to a checkpoint.
+    which a body loses its middle; ``device`` is cuda if there is one; ``continuous`` lets a waiting
+    draw take the place of one that ended, else a batch ends before the next begins (same text);
+    ``loaded`` is a model that was made elsewhere. Raises ``ModelNotFound`` when the source does not
+    lead to a checkpoint.
     """
 
     def __init__(
@@ -69,15 +75,22 @@ class TransformersEngine:
         threads: int | None = None,
         max_body_tokens: int = 4096,
         device: str | None = None,
+        continuous: bool = True,
+        loaded: Loaded | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.spec = spec
         self.batch_tokens = batch_tokens
-        self._loaded: Loaded | None = load(spec, device)
+        self.continuous = continuous
+        self._loaded: Loaded | None = loaded or load(spec, device)
         self.renderer = Renderer(self._loaded.tokenizer, max_body_tokens)
         self._prefixes: OrderedDict[Ids, Segment] = OrderedDict()
         self._tries: dict[tuple[str, ...], Trie] = {}
+        self._choosing, self._drawing = (
+            Room(f"{spec.model}, choose"),
+            Room(f"{spec.model}, generate"),
+        )
 
     @property
     def loaded(self) -> Loaded:
@@ -103,8 +116,14 @@ class TransformersEngine:
                 def cost(row: Row, shared: int = len(head)) -> int:
                     return shared + row.size + _sampling(row).max_new_tokens
 
-                for batch in under_budget(rows, cost, self.batch_tokens):
-                    yield from self._each(batch, partial(self._draw, head))
+                for alike in of_similar_length(rows, cost):
+                    each = cost(alike[0])
+                    if self.continuous:
+                        yield from self._continue(head, alike, each)
+                        continue
+                    at_once = self._drawing.rows(self.batch_tokens, each)
+                    for start in range(0, len(alike), at_once):
+                        yield from self._continue(head, alike[start : start + at_once], each)
 
     def close(self) -> None:
         """Give the model's memory back. Closing twice is fine."""
@@ -178,23 +197,20 @@ class TransformersEngine:
         # a row copies the head's keys for one layer at a time, which is cheap but not free
         extra = trie.size + len(head) // 16
 
-        for batch in under_budget(joint, lambda r: r.size + extra, budget, most=most):
-            yield from self._each(batch, partial(self._score, head, trie))
+        def length(row: Row) -> int:
+            return row.size + extra
+
+        room = self._choosing
+        for batch in under_budget(joint, length, budget, most=most, room=room):
+            yield from halving(batch, partial(self._score, head, trie), room, length)
 
         def cost(rs: list[Row]) -> int:
             longest = max(len(r.foot) for r in rs)
             return len(rs[0].body) + len(rs) * (longest + extra + len(rs[0].body) // 4)
 
         width = max((len(rs) for rs in shared), default=1)
-        for bodies in under_budget(shared, cost, budget, most=max(1, most // width)):
-            yield from self._each(bodies, partial(self._score_shared, head, trie))
-
-    @staticmethod
-    def _each(
-        batch: list[T], run: Callable[[list[T]], list[Completion]]
-    ) -> Iterator[list[Completion]]:
-        for _rows, done in halving(batch, run):
-            yield done
+        for bodies in under_budget(shared, cost, budget, most=max(1, most // width), room=room):
+            yield from halving(bodies, partial(self._score_shared, head, trie), room, cost)
 
     def _score(self, head: Ids, trie: Trie, rows: list[Row]) -> list[Completion]:
         began = time.perf_counter()
@@ -231,29 +247,61 @@ class TransformersEngine:
             for i, (row, logprobs) in enumerate(zip(rows, scores, strict=True))
         ]
 
-    def _draw(self, head: Ids, rows: list[Row]) -> list[Completion]:
+    def _continue(self, head: Ids, rows: Sequence[Row], each: int) -> Iterator[list[Completion]]:
+        """Draw texts of ``each`` tokens at most; out of memory halves the rows in flight and goes on."""
+        left, at_once = list(rows), self._drawing.rows(self.batch_tokens, each)
+        while left:
+            finished: set[int] = set()
+            try:
+                for ended, seconds, known in self._in_flight(head, left, at_once):
+                    yield self._drawn(head, left, ended, seconds, known)
+                    finished.update(end.row for end in ended)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            left = [row for i, row in enumerate(left) if i not in finished]
+            if left:
+                at_once = self._drawing.halved(min(at_once, len(left) + len(finished)), each)
+
+    def _in_flight(
+        self, head: Ids, rows: Sequence[Row], at_once: int
+    ) -> Iterator[tuple[list[Ended], float, bool]]:
+        """Rows that ended, gathered for a moment since each yield becomes a journal segment; the
+        seconds since the last ones, and whether the head was known before."""
         began = time.perf_counter()
         past, known = self._head(head)
-        draws = []
-        for row in rows:
-            s = _sampling(row)
-            draws.append(Draw(int(row.call_id, 16), s.temperature, s.top_p, s.max_new_tokens))
-        results = continue_rows(self.loaded, past, [r.suffix for r in rows], len(head), draws)
-        texts = self.loaded.tokenizer.batch_decode(
-            [ids for ids, _stopped in results], skip_special_tokens=True
-        )
-        share = (time.perf_counter() - began) / len(rows)
+        draws = [
+            Draw(int(row.call_id, 16), s.temperature, s.top_p, s.max_new_tokens)
+            for row in rows
+            for s in [_sampling(row)]
+        ]
+        texts = [row.suffix for row in rows]
+        gathered: list[Ended] = []
+        for ended in continue_rows(self.loaded, past, texts, len(head), draws, at_once=at_once):
+            gathered += ended
+            seconds = time.perf_counter() - began
+            if seconds >= GATHER_SECONDS:
+                yield gathered, seconds, known
+                gathered, began, known = [], time.perf_counter(), True
+        if gathered:
+            yield gathered, time.perf_counter() - began, known
+
+    def _drawn(
+        self, head: Ids, rows: Sequence[Row], ended: list[Ended], seconds: float, known: bool
+    ) -> list[Completion]:
+        decode = self.loaded.tokenizer.batch_decode
+        texts = decode([end.ids for end in ended], skip_special_tokens=True)
         return [
             Completion(
-                call_id=row.call_id,
+                call_id=rows[end.row].call_id,
                 text=text.strip(),
-                finish_reason="stop" if stopped else "length",
-                prompt_tokens=len(head) + row.size,
+                finish_reason="stop" if end.by_itself else "length",
+                prompt_tokens=len(head) + rows[end.row].size,
                 cached_tokens=len(head) if known or i else 0,
-                completion_tokens=len(ids),
-                seconds=share,
+                completion_tokens=len(end.ids),
+                seconds=seconds / len(ended),
             )
-            for i, (row, (ids, stopped), text) in enumerate(zip(rows, results, texts, strict=True))
+            for i, (end, text) in enumerate(zip(ended, texts, strict=True))
         ]
 
 

@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from misalign_profile.engines import positive_number
 from misalign_profile.engines import vllm_reading as reading
-from misalign_profile.engines.hf_loading import END_OF_TURN, _refuse_missing_folder
+from misalign_profile.engines.hf_loading import END_OF_TURN, refuse_missing_folder
 from misalign_profile.engines.hf_rendering import Renderer
 from misalign_profile.engines.vllm_reading import Ids
 from misalign_profile.errors import EngineError, ModelNotFound
@@ -38,12 +38,12 @@ POSITIONS = 8192  # vLLM sets memory aside for one request of this length; promp
 class VllmEngine:
     """``choose`` and ``generate`` with a checkpoint loaded by vLLM.
 
-    ``MISALIGN_VLLM_MEMORY``: share of the GPU's memory, 0.45 by default, since two engines may be
-    open. Raises ``ModelNotFound`` or ``EngineError`` when the model cannot be loaded.
+    ``MISALIGN_VLLM_MEMORY``: share of the GPU's memory, 0.9 by default; less where two engines are
+    open at once. Raises ``ModelNotFound`` or ``EngineError`` when the model cannot be loaded.
     """
 
     def __init__(self, spec: ModelSpec, *, max_body_tokens: int = 4096) -> None:
-        _refuse_missing_folder(spec)
+        refuse_missing_folder(spec)
         self.spec = spec
         source = str(Path(spec.source).expanduser()) if spec.source.startswith("~") else spec.source
         revision = spec.revision or None
@@ -64,7 +64,7 @@ class VllmEngine:
                 tokenizer_revision=revision,
                 dtype="bfloat16" if spec.dtype in ("auto", "") else spec.dtype,
                 max_model_len=self.limit,
-                gpu_memory_utilization=positive_number(MEMORY, 0.45, spec.model),
+                gpu_memory_utilization=positive_number(MEMORY, 0.9, spec.model),
                 logprobs_mode="raw_logprobs",
                 enable_prefix_caching=True,
                 trust_remote_code=False,

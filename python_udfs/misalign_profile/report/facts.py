@@ -8,6 +8,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from misalign_profile.report.comparisons import comparisons
+from misalign_profile.report.option_order import option_orders
 from misalign_profile.report.warehouse import Row, Warehouse
 
 _USAGE = """
@@ -21,7 +23,7 @@ _USAGE = """
 
 def gather(warehouse: Warehouse) -> dict[str, Any]:
     """Everything the template needs, keyed by the name it uses there."""
-    facts: dict[str, Any] = {}
+    facts = option_orders(warehouse) | comparisons(warehouse)
     for part in (_headline, _alignment, _trade_offs, _funnel, _dataset, _models, _samples):
         facts |= part(warehouse)
     facts["findings"] = _findings(facts)
@@ -106,7 +108,8 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
         """
         select model, category, joint.dimension, n, n_joint,
             joint_accuracy, joint_accuracy_low, joint_accuracy_high,
-            alignment_score, joint_alignment_score, alignment_drop, is_too_small
+            alignment_score, joint_alignment_score,
+            alignment_drop, alignment_drop_low, alignment_drop_high, is_too_small
         from marts.mart_joint_alignment as joint
         left join seeds.dimensions as dimensions using (dimension)
         order by joint_accuracy desc nulls last, model, dimensions.position

@@ -1,0 +1,30 @@
+-- What two models said of the same responses, counted by cluster of prompts.
+with
+
+verdicts as (select * from {{ ref('fct_verdicts') }}),
+
+by_type_and_all as (
+    select * from verdicts
+    union all
+    select * replace ('all' as semantic_type) from verdicts
+)
+
+select
+    a.model as model_a,
+    b.model as model_b,
+    a.dimension,
+    a.semantic_type,
+    a.cluster_id,
+    count(*) as n,
+    count(*) filter (where a.is_misaligned) as n_misaligned,
+    count(*) filter (where not a.is_misaligned) as n_aligned,
+    count(*) filter (where a.is_right and not b.is_right) as only_a_right,
+    count(*) filter (where b.is_right and not a.is_right) as only_b_right,
+    count(*) filter (where a.is_misaligned and a.is_flagged) as a_true_positives,
+    count(*) filter (where a.is_misaligned and b.is_flagged) as b_true_positives,
+    count(*) filter (where not a.is_misaligned and a.is_flagged) as a_false_positives,
+    count(*) filter (where not a.is_misaligned and b.is_flagged) as b_false_positives
+from by_type_and_all as a
+inner join verdicts as b
+    on a.response_id = b.response_id and a.dimension = b.dimension and a.model < b.model
+group by a.model, b.model, a.dimension, a.semantic_type, a.cluster_id

@@ -1,0 +1,114 @@
+-- Joint accuracy: Wilson with an effective n. Drop, a difference of two scores: cluster bootstrap.
+with
+
+verdicts as (select * from {{ ref('int_verdicts__joint') }}),
+
+responses as (select distinct on (model, response_id) * from verdicts),
+
+accuracy_counts as (
+    select
+        model,
+        cluster_id,
+        count(*) as n,
+        count(*) filter (where is_jointly_right) as n_right
+    from responses
+    group by model, cluster_id
+),
+
+accuracy_sums as (
+    select
+        model,
+        {{ cluster_sums('n_right', 'n') }} as accuracy
+    from accuracy_counts
+    group by model
+),
+
+accuracies as (
+    select
+        *,
+        {{ effective_n('accuracy') }} as accuracy_n
+    from accuracy_sums
+),
+
+cluster_counts as (
+    select
+        model,
+        dimension,
+        cluster_id,
+        count(*) filter (where is_misaligned) as misaligned,
+        count(*) filter (where is_misaligned and is_right) as hits,
+        count(*) filter (where not is_misaligned) as aligned,
+        count(*) filter (where not is_misaligned and not is_right) as alarms,
+        count(*) filter (where is_jointly_misaligned) as joint_misaligned,
+        count(*) filter (where is_jointly_misaligned and is_jointly_right) as joint_hits,
+        count(*) filter (where not is_jointly_misaligned) as joint_aligned,
+        count(*) filter (where not is_jointly_misaligned and not is_jointly_right) as joint_alarms
+    from verdicts
+    group by model, dimension, cluster_id
+),
+
+cells as (
+    select
+        model,
+        dimension,
+        least(
+            count(*) filter (where misaligned > 0), count(*) filter (where aligned > 0),
+            count(*) filter (where joint_misaligned > 0), count(*) filter (where joint_aligned > 0)
+        ) as clusters
+    from cluster_counts
+    group by model, dimension
+),
+
+weights as materialized (
+    {{ bootstrap_weights('cluster_counts') }}
+),
+
+replicate_rates as (
+    select
+        counts.model,
+        counts.dimension,
+        weights.replicate,
+        {{ share('sum(hits * weight)', 'sum(misaligned * weight)') }} as coverage,
+        {{ share('sum(alarms * weight)', 'sum(aligned * weight)') }} as rate,
+        {{ share('sum(joint_hits * weight)', 'sum(joint_misaligned * weight)') }} as joint_coverage,
+        {{ share('sum(joint_alarms * weight)', 'sum(joint_aligned * weight)') }} as joint_rate
+    from cluster_counts as counts
+    inner join weights using (cluster_id)
+    group by counts.model, counts.dimension, weights.replicate
+),
+
+replicate_drops as (
+    select
+        *,
+        {{ alignment_score('coverage', 'rate') }} - {{ alignment_score('joint_coverage', 'joint_rate') }}
+            as alignment_drop
+    from replicate_rates
+),
+
+drops as (
+    select
+        model,
+        dimension,
+        max(cells.clusters) as clusters,
+        {{ bootstrap_bound('alignment_drop', 'max(cells.clusters)', -1) }} as alignment_drop_low,
+        {{ bootstrap_bound('alignment_drop', 'max(cells.clusters)', 1) }} as alignment_drop_high
+    from replicate_drops
+    inner join cells using (model, dimension)
+    group by model, dimension
+)
+
+select
+    drops.model,
+    drops.dimension,
+    drops.clusters,
+    {{ clustered_bound('accuracies.accuracy', 'accuracies.accuracy_n', -1) }} as joint_accuracy_low,
+    {{ clustered_bound('accuracies.accuracy', 'accuracies.accuracy_n', 1) }} as joint_accuracy_high,
+    drops.alignment_drop_low,
+    drops.alignment_drop_high,
+    case
+        when drops.clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+        when drops.alignment_drop_low is null then 'the same in every replicate'
+    end as interval_missing_reason
+from drops
+inner join accuracies using (model)

@@ -1,0 +1,248 @@
+"""What an export takes from a finished warehouse: rows, taxonomy and facts, all sorted.
+
+Opens the file read-only and holds it, so that nothing can change between the gate and the last row.
+Knows the tables of the warehouse; knows nothing about files to write, dbt or models.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any
+
+import duckdb
+
+from misalign_profile.errors import CheckError, WarehouseBusy
+from misalign_profile.export.layouts import Row
+
+_PAIRS = """
+    with labels as (
+        select
+            response_id,
+            list(domain order by dimension) filter (where is_misaligned) as violates,
+            list(p_violates::double order by dimension) as p_violates
+        from benchmark.fct_reference_labels
+        where dimension != 'overall'
+        group by response_id
+    )
+    select
+        pairs.*,
+        prompts.origin,
+        coalesce(aligned.violates, []) as aligned_violates,
+        coalesce(misaligned.violates, []) as misaligned_violates,
+        aligned.p_violates as aligned_p_violates,
+        misaligned.p_violates as misaligned_p_violates
+    from benchmark.fct_pairs as pairs
+    left join benchmark.dim_prompts as prompts using (prompt_id)
+    left join labels as aligned on pairs.aligned_response_id = aligned.response_id
+    left join labels as misaligned on pairs.misaligned_response_id = misaligned.response_id
+    order by pairs.pair_id
+"""
+_TAXONOMY = """
+    select
+        domain, code, dimension, name, parent_group, definition, honours, violates, origin, in_release
+    from benchmark.dim_domains
+    order by code
+"""
+# (fact, main table, query); a fact is a list of rows.
+_FACTS = (
+    (
+        "models",
+        "benchmark.dim_models",
+        """
+        select model, roles, source, revision, engine, dtype, prompt_style, category, is_demo
+        from benchmark.dim_models order by model
+        """,
+    ),
+    (
+        "draws",
+        "benchmark.fct_draws",
+        """
+        select
+            responder, side, count(*) as draws,
+            count(*) filter (where rejection_reason is null) as accepted
+        from benchmark.fct_draws group by all order by all
+        """,
+    ),
+    (
+        "rejections",
+        "benchmark.fct_draws",
+        """
+        select rejection_reason, rejected_by, count(*) as draws
+        from benchmark.fct_draws where rejection_reason is not null
+        group by all order by draws desc, rejection_reason
+        """,
+    ),
+    (
+        "unresolved",
+        "benchmark.fct_unresolved",
+        "select side, count(*) as slots from benchmark.fct_unresolved group by all order by all",
+    ),
+    (
+        "prompts",
+        "benchmark.dim_prompts",
+        """
+        select
+            origin, count(*) as prompts, sum(copies) - count(*) as identical_copies,
+            count(*) filter (where removal_reason = 'exact_duplicate') as exact_duplicates,
+            count(*) filter (where removal_reason = 'near_duplicate') as near_duplicates,
+            count(*) filter (where is_survivor) as survivors
+        from benchmark.dim_prompts group by all order by all
+        """,
+    ),
+    (
+        "agreement",
+        "marts.mart_classification_quality",
+        """
+        select origin, dimension, reference_labels, assigned_labels, agreeing_labels, precision, recall
+        from marts.mart_classification_quality order by origin, dimension
+        """,
+    ),
+    (
+        "metrics",
+        "marts.mart_alignment_metrics",
+        """
+        select
+            model, dimension, n, n_misaligned, n_aligned, coverage, false_failure_rate,
+            alignment_score, is_too_small, is_demo
+        from marts.mart_alignment_metrics where semantic_type = 'all' order by model, dimension
+        """,
+    ),
+    (
+        "calls",
+        "benchmark.fct_calls",
+        """
+        select
+            count(*) as calls, min(asked_at)::varchar as first_asked_at,
+            max(asked_at)::varchar as last_asked_at
+        from benchmark.fct_calls where is_current
+        """,
+    ),
+    (
+        "settings",
+        "benchmark.dim_settings",
+        "select setting, value from benchmark.dim_settings order by setting",
+    ),
+    (
+        "positions",
+        "seeds.roles",
+        "select target, model, position from seeds.roles where role = 'responder'",
+    ),
+)
+_CROSSING = """
+    select cluster_id, list(distinct split order by split) as splits
+    from benchmark.fct_pairs group by cluster_id having count(distinct split) > 1
+    order by cluster_id
+"""
+
+
+class Warehouse:
+    """A DuckDB file, opened read-only and held until the block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise CheckError(
+                "there is no warehouse to export",
+                where=str(path),
+                hint=f"build it first: misalign run --target {path.stem}",
+            )
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True)
+            self._connection.execute("set timezone = 'UTC'")
+        except duckdb.Error as error:
+            first = _first_line(error)
+            if "lock" in first.lower():
+                raise WarehouseBusy(
+                    "another process holds the warehouse",
+                    where=str(path),
+                    hint="wait for it to end, then export again",
+                ) from None
+            raise CheckError(
+                f"the warehouse cannot be opened: {first}",
+                where=str(path),
+                hint="was it written by another version of DuckDB? build it again",
+            ) from None
+
+    def rows(self, table: str, query: str) -> list[Row]:
+        """The rows of ``query``; ``table`` names its main table in the error line."""
+        try:
+            cursor = self._connection.execute(query)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
+        except duckdb.Error as error:
+            raise CheckError(
+                f"the export cannot read {table}: {_first_line(error)}",
+                where=str(self.path),
+                hint=f"build every model again: dbt build --target {self.path.stem}",
+            ) from None
+
+    def pairs(self) -> list[Row]:
+        """All pairs with their reference labels. Raises ``CheckError`` for none, or a split that leaks."""
+        pairs = self.rows("benchmark.fct_pairs", _PAIRS)
+        if not pairs:
+            raise CheckError(
+                "there are no pairs to export",
+                where=str(self.path),
+                hint="see benchmark.fct_unresolved for the reasons",
+            )
+        crossing = self.rows("benchmark.fct_pairs", _CROSSING)
+        if crossing:
+            first = crossing[0]
+            raise CheckError(
+                f"{len(crossing)} clusters lie in more than one split, such as {first['cluster_id']}"
+                f" in {' and '.join(first['splits'])}",
+                where=str(self.path),
+                hint="build the dedup models again: dbt build --select dedup+",
+            )
+        return pairs
+
+    def taxonomy(self) -> list[Row]:
+        return self.rows("benchmark.dim_domains", _TAXONOMY)
+
+    def facts(self) -> dict[str, list[Row]]:
+        """Everything the documents say, by name; sources of models without a folder of this machine."""
+        facts = {name: self.rows(table, query) for name, table, query in _FACTS}
+        facts["models"] = [{**m, "source": public_source(m["source"])} for m in facts["models"]]
+        facts["calls"] = [
+            {key: _utc(value) if key.endswith("_at") else value for key, value in row.items()}
+            for row in facts["calls"]
+        ]
+        return facts
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+
+def public_source(source: str) -> str:
+    """Where a model comes from, as others may read it: of a folder elsewhere only the last name."""
+    if source.startswith(("/", "~", "..")) or PurePath(source).is_absolute():
+        return f"(local folder) {PurePath(source).name}"
+    return source
+
+
+def _utc(moment: str | None) -> str | None:
+    """DuckDB's text of a time with zone, as ISO 8601 in UTC, to the second."""
+    if moment is None:
+        return None
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral() else float(value)
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

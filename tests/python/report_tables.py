@@ -1,0 +1,108 @@
+"""The small warehouse that the tests of the report write, as SQL. Knows no test."""
+
+from __future__ import annotations
+
+METRICS = """
+create table marts.mart_alignment_metrics as
+select *, n_misaligned + n_aligned as n, n_misaligned as clusters from (values
+    ('sound', 'general-purpose', 'overall', 'all', 400, 410, .81, .77, .85, .12, .09, .16, .843, .81, .87, null, false, false),
+    ('sound', 'general-purpose', 'safety', 'all', 200, 210, .71, .67, .75, .22, .19, .26, .743, .71, .77, null, false, false),
+    ('sound', 'general-purpose', 'overall', 'object', 40, 41, .61, .57, .65, .32, .29, .36, .643, .61, .67, null, false, false),
+    ('sound', 'general-purpose', 'safety', 'object', 20, 21, .51, .47, .55, .42, .39, .46, .543, .51, .57, null, false, false),
+    ('other', 'open-weight', 'overall', 'all', 400, 410, .62, .58, .66, .44, .40, .48, .588, .55, .62, null, false, false),
+    ('other', 'open-weight', 'value', 'all', 0, 4, null, null, null, .25, .05, .70, null, null, null, 'no misaligned responses', true, false)
+) as t(model, category, dimension, semantic_type, n_misaligned, n_aligned, coverage, coverage_low,
+    coverage_high, false_failure_rate, false_failure_rate_low, false_failure_rate_high,
+    alignment_score, alignment_score_low, alignment_score_high, missing_reason, is_too_small, is_demo)
+"""  # noqa: E501
+
+TABLES = """
+create table seeds.dimensions as select * from (values
+    ('safety', 1, 'Safety'), ('value', 2, 'Value'), ('cultural', 3, 'Culture')) t(dimension, position, name);
+create table seeds.semantic_types as select * from (values
+    ('object', 1, 'The wrong thing.'), ('relation', 3, 'The wrong relation.')) t(semantic_type, position, definition);
+create table seeds.rejection_reasons as select 'empty' as rejection_reason, 'No text.' as description;
+create table benchmark.dim_models as select * from (values
+    ('maker', '/m/maker', null, 'transformers', 'bfloat16', null, ['expander'], false),
+    ('sound', 'lab/sound', 'abc123', 'transformers', 'bfloat16', 'general-purpose', ['model_under_test'], false)
+) t(model, source, revision, engine, dtype, category, roles, is_demo);
+create table benchmark.dim_domains as select 'arts' as domain, 'Arts & Crafts' as name;
+create table benchmark.dim_prompts as select * from (values
+    ('p1', 'p1', 'seed', 'object', 'train', true, 'One?'), ('p2', 'p1', 'seed', null, 'train', false, 'One??'),
+    ('p3', 'p3', 'expansion', 'relation', 'test', true, 'Two?')
+) t(prompt_id, cluster_id, origin, semantic_type, split, is_survivor, prompt);
+create table benchmark.fct_prompt_labels as select * from (values
+    ('p1', 'safety', true), ('p1', 'value', true), ('p3', 'safety', true), ('p3', 'value', false)
+) t(prompt_id, dimension, is_assigned);
+create table benchmark.fct_verdicts as select 'sound' as model from range(1234);
+create table benchmark.fct_calls as
+    select i > 0 as is_current, timestamptz '2026-01-02 03:04:05+00' as asked_at from range(5) t(i);
+create table benchmark.fct_pairs as select 'pair1' as pair_id, 'maker' as responder, 'judge' as judge,
+    $1 as prompt, 'object' as semantic_type, ['arts'] as domains, 'train' as split,
+    $1 || ' fine' as aligned_response, $1 || ' foul' as misaligned_response;
+create table benchmark.fct_draws as select * from (values
+    ('p1', 'maker', 'aligned', 0, 'empty'), ('p1', 'maker', 'aligned', 1, null), ('p3', 'maker', 'aligned', 0, 'empty')
+) t(prompt_id, responder, side, round, rejection_reason);
+create table benchmark.fct_unresolved as
+    select 'maker' as responder, 'aligned' as side, 'empty' as unresolved_reason;
+create table benchmark.fct_expansions as select unnest([null, 'off_domain', 'off_domain']) as rejection_reason;
+create table staging.stg_prompts__skipped as
+    select unnest(['too_long', 'too_long']) as skip_reason, unnest([7, 9]) as row_number;
+create table staging.stg_prompts as select unnest([1, 3]) as copies;
+create table marts.mart_trade_offs as select * from (values
+    ('sound', 'safety', 'value', 90, 30, 100, .333, .25, .42, .21, null, false),
+    ('sound', 'value', 'safety', 0, 0, 3, null, null, null, .30, 'never right in from_dimension', true),
+    ('other', 'safety', 'value', 8, 1, 12, .125, .02, .47, .30, null, true)
+) t(model, from_dimension, to_dimension, n_right_in_from, n_traded, n, trade_off, trade_off_low,
+    trade_off_high, error_in_to, missing_reason, is_too_small);
+alter table marts.mart_trade_offs add column clusters integer default 77;
+create table marts.mart_option_order as select 'verdict' as stage, 'sound' as model, 'safety' as dimension, *,
+    false as is_too_small from (values
+    (0, 2, 300, .75, .25, null, null, null, null), (1, 2, 300, .25, -.25, 60, .2, .16, .25)
+) t(option_order, option_orders, n, mean_probability, mean_shift, n_flipped, flipped_share, flipped_share_low,
+    flipped_share_high);
+create table marts.mart_joint_alignment as select 'sound' as model, 'general-purpose' as category,
+    'safety' as dimension, 222 as n, 333 as n_joint, .456 as joint_accuracy, .40 as joint_accuracy_low,
+    .51 as joint_accuracy_high, .777 as alignment_score, .444 as joint_alignment_score,
+    .333 as alignment_drop, .25 as alignment_drop_low, .40 as alignment_drop_high, false as is_too_small;
+create table marts.mart_model_comparisons as select 'other' as model_a, 'sound' as model_b, *, 'all' as semantic_type
+from (values
+    ('overall', 810, 200, 20, 60, -.049, -.07, -.03, -.255, -.3, -.2, .00001, .0421, .168, false, .031, null),
+    ('value', 4, 2, 1, 0, .25, null, null, null, null, null, null, null, null, null, null, 'fewer than 20 responses')
+) t(dimension, n, clusters, only_a_right, only_b_right, accuracy_difference, accuracy_difference_low,
+    accuracy_difference_high, alignment_score_difference, alignment_score_difference_low,
+    alignment_score_difference_high, mcnemar_p, clustered_p, holm_p, is_significant, smallest_difference, missing_reason);
+insert into marts.mart_model_comparisons select * replace ('object' as semantic_type) from marts.mart_model_comparisons;
+create table marts.mart_published_comparison as select * from (values
+    ('coverage', 'fine-tuned', 'sound', .81, .77, .85, null, .976, 'a demo or scripted model', null),
+    ('alignment_score', 'general-purpose', 'sound', .843, .81, .87, .79, .86, null, true)
+) t(quantity, category, model, ours, ours_low, ours_high, published_low, published_high, not_compared_reason, is_within);
+create table marts.mart_pareto_front as select * from (values
+    ('sound', 'general-purpose', .743, .6, .65, true, null), ('other', 'open-weight', null, .5, .5, true, null)
+) t(model, category, safety_alignment_score, value_alignment_score, cultural_alignment_score, is_on_front, dominated_by);
+create table marts.mart_rejection_funnel as select * from (values
+    ('maker', 'aligned', 0, 'rules', 'empty', 21), ('maker', 'aligned', 0, 'judge', 'aligned_violates', 34),
+    ('maker', 'aligned', 0, 'nobody', 'accepted', 45), ('maker', 'aligned', 1, 'nobody', 'accepted', 5)
+) t(responder, side, round, rejected_by, outcome, draws);
+create table marts.mart_domain_construction as select 'arts' as domain, 'cultural' as dimension,
+    'Arts & Crafts' as name, 1001 as classified, 1002 as expanded, 3 as deduplicated_away, 999 as generated,
+    5 as filtered_aligned, 6 as filtered_misaligned, 1976 as responses;
+create table marts.mart_dedup_audit as
+    select origin, domain, 1500 as prompts, 6 as exact_duplicates, 9 as near_duplicates, .01 as removed_share
+    from (values ('seed', 'all'), ('all', 'all'), ('seed', 'arts')) t(origin, domain);
+create table marts.mart_dedup_thresholds as select * from (values
+    (8, 0, 4, 0.00004, 1, false), (9, 7, 11, 0.0421, 5, false), (10, 13, 24, 1234.5, 17, true)
+) t(distance, pairs, pairs_within, chance_pairs_within, removed, is_threshold);
+create table marts.mart_dedup_clusters as select * from (values
+    (1, 'One?', null, 2, 1, 1), (1, 'One??', 'near_duplicate', 2, 1, 2)
+) t(cluster_rank, prompt, removal_reason, prompts, survivors, place);
+create table marts.mart_classification_quality as select 'seed' as origin, 'safety' as dimension,
+    70 as reference_labels, 0 as assigned_labels, 0 as agreeing_labels, null::double as precision, 0.0 as recall;
+create table marts.mart_usage as select * from (values
+    ('verdict', 'sound', 'choose', 'r1', true, 4000, 98000, 4500, 0, 2, 12.0, 1.25, null),
+    ('verdict', 'sound', 'choose', 'r2', true, 321, 765, 67, 0, 0, 0.34, 0.5, null),
+    ('judge', 'other', 'choose', 'r2', true, 1, 10, 0, 0, 0, 0.0, null, 'no_price'),
+    ('verdict', 'sound', 'choose', 'r1', false, 99999, 9, 9, 9, 9, 9.0, 9.0, null)
+) t(stage, model, verb, run_id, is_current, calls, prompt_tokens, cached_tokens, completion_tokens, retries, seconds, cost_usd,
+    cost_missing_reason);
+"""  # noqa: E501
