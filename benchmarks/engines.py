@@ -48,9 +48,9 @@ class Plan:
 
 
 PLANS = {
-    "tiny": Plan("tiny", "cpu", 8192, 5, 24, 4, 1, 8, 6, 8, (2,)),
-    "small": Plan("small", "cpu", 16_384, 56, 512, 8, 1, 64, 96, 96, (8, 32)),
-    "full": Plan("full", "cuda", 131_072, 56, 4096, 64, 2, 1024, 1024, 512, (32, 128, 256)),
+    "tiny": Plan("tiny", "cpu", 8192, 5, 24, 4, 2, 8, 6, 8, (2,)),
+    "small": Plan("small", "cpu", 16_384, 56, 192, 4, 6, 32, 64, 96, (8, 32)),
+    "full": Plan("full", "cuda", 131_072, 56, 4096, 64, 57, 1024, 1024, 512, (32, 128, 256)),
 }
 
 
@@ -175,9 +175,9 @@ def choose(kind: str, plan: Plan) -> list[Record]:
     seconds = min(_ask(asked, requests) for _ in range(2))
     rate = len(requests) / seconds
     alone = plan.alone / _plain(asked, rows[: plan.alone], [()])
-    few = rows[: plan.by_option]
-    endings = asked.renderer.options(few[0].request.options)
-    by_option = plan.by_option / _plain(asked, few, [option[:-1] for option in endings])
+    endings = asked.renderer.options(rows[0].request.options)[: plan.by_option]
+    each = _plain(asked, rows[:1], [option[:-1] for option in endings]) / len(endings)
+    by_option = 1 / (each * options)
     some = requests[: max(8, len(requests) // 4)]
     copied = len(some) / _copied(asked, some)
     tokens = sum(row.size for row in rows) / len(rows)
@@ -188,8 +188,9 @@ def choose(kind: str, plan: Plan) -> list[Record]:
         f"prefix {len(rows[0].head):,} tokens, {tokens:.0f} more a prompt, {options} options;"
         f" {share:.0%} of a large matrix product{_peak(plan)}"
     )
+    scaled = f"{len(endings)} of {options} options measured, the rest taken as the same"
     return [
-        Record(CHOOSE, f"{name}: {BY_OPTION}", plan.by_option, plan.by_option / by_option, by_option),
+        Record(CHOOSE, f"{name}: {BY_OPTION}", 1, 1 / by_option, by_option, note=scaled),
         Record(CHOOSE, f"{name}: {ALONE}", plan.alone, plan.alone / alone, alone),
         Record(CHOOSE, f"{name}: {COPIED}", len(some), len(some) / copied, copied),
         Record(CHOOSE, f"{name}: engine", len(rows), seconds, rate, COPIED, rate / copied, note=note),

@@ -70,7 +70,7 @@
   effect, the variance of the share over clusters set against p (1 - p) / n; and Student's t for the normal.
   Arguments: sums, a struct of cluster_sums. Usage: {{ effective_n('hits') }}
   How: the design effect supposes one cluster more, of usual size, that speaks with one voice and is half of the part.
-  Without it a share near 0 or 1 shows too little variance, and of 30 clusters 90% intervals came of 95%.
+  Without it a share near 0 or 1 shows too little variance: see decision 0023.
 #}
 {% macro effective_n(sums) -%}
     {%- set size = "(" ~ sums ~ ".whole_squared::double / " ~ sums ~ ".whole)" -%}

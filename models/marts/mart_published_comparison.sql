@@ -64,7 +64,7 @@ other_roles as (
     select
         bool_or(played.is_demo) as is_demo,
         string_agg(distinct played.role, ', ' order by played.role)
-            filter (where published_models.source is null and played.role != 'judge') as names
+        filter (where published_models.source is null and played.role != 'judge') as names
     from played
     left join published_models using (source, role)
     where played.role in ('classifier', 'expander', 'responder', 'judge')

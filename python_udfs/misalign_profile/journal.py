@@ -244,8 +244,9 @@ class Journal:
     def compact(self, *, at_least: int = 8) -> int | None:
         """Merge the segments into one when there are ``at_least`` of them.
 
-        Returns how many it merged; None while another process holds the journal. Raises ``JournalError`` for a segment that is not as it was written: merged, its damage
-        could no longer be found.
+        Returns how many it merged; None while another process holds the journal. Raises
+        ``JournalError`` for a segment that is not as it was written: merged, its damage could no
+        longer be found.
         """
         with self._exclusive() as mine:
             old = self.segments()

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import dedup  # type: ignore[import-not-found]
 import engines  # type: ignore[import-not-found]
+import interval_coverage  # type: ignore[import-not-found]
 from corpus import SHAPES  # type: ignore[import-not-found]
 from harness import tables  # type: ignore[import-not-found]
 
@@ -47,3 +48,13 @@ def test_engines_are_measured_beside_what_they_avoid(kind: str) -> None:
     assert three.n == 3 * one.n
     together, continuous = engines.generate(kind, plan, 2)
     assert together.n == continuous.n > 0
+
+
+def test_intervals_are_held_against_the_truth_that_was_simulated() -> None:
+    """Six equal verdicts a cluster: the marts' intervals hold what is true, and miss what is not."""
+    cell = interval_coverage.case((0.7, 0.2), 40, 6, 50)
+    for name in ("coverage", "false_failure_rate", "alignment_score", "score_difference"):
+        assert getattr(cell, name) > 0.8, name
+    rows = [{"x_low": 0.4, "x_high": 0.6}, {"x_low": 0.6, "x_high": 0.8}, {"x_low": None}]
+    assert interval_coverage.held(rows, "x", 0.5, 3) == 0.5
+    assert interval_coverage.table([cell]).count("|\n") == 3

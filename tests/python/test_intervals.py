@@ -267,3 +267,51 @@ def test_trade_offs_discordance_and_joint_have_intervals_of_their_clusters() -> 
     ):
         _, low, high = expected_share(counts)
         assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_bootstrap_bounds_are_widened_percentiles_of_hashed_weights() -> None:
+    """The same in NumPy, from the weights that the SQL draws: of accuracy, and of the score."""
+    random = np.random.default_rng(9)
+    k, replicates = 25, 200
+    n_side = random.integers(1, 5, (2, k))  # misaligned, aligned
+    flags = random.binomial(n_side, [[0.8], [0.3]], (2, 2, k))  # model, side, cluster
+    right = np.stack([flags[:, 0], n_side[1] - flags[:, 1]], 1).sum(1)
+    columns = {
+        "n": n_side.sum(0),
+        "n_misaligned": n_side[0],
+        "n_aligned": n_side[1],
+        "only_a_right": right[0],
+        "only_b_right": right[1],
+        "a_true_positives": flags[0, 0],
+        "b_true_positives": flags[1, 0],
+        "a_false_positives": flags[0, 1],
+        "b_false_positives": flags[1, 1],
+    }
+    con = duckdb.connect()
+    values = ", ".join(f"unnest({list(map(int, v))}) as {c}" for c, v in columns.items())
+    con.execute(
+        "create table int_verdicts__model_pairs as select 'a' as model_a, 'b' as model_b,"
+        f" 'safety' as dimension, 'object' as semantic_type, unnest(range({k}))::varchar as cluster_id,"
+        f" {values}"
+    )
+    build(con, "mart_comparison_intervals")
+    found = {
+        row["semantic_type"]: row for row in rows(con, "select * from mart_comparison_intervals")
+    }
+    weight = rendered("{{ bootstrap_weight('c', 'r') }}")
+    drawn = con.execute(
+        f"select {weight} from (select unnest(range({replicates})) as r) cross join"
+        f" (select i, i::varchar as c from range({k}) t(i)) order by r, i"
+    ).fetchall()
+    weights = np.vstack([np.ones(k), np.array(drawn).reshape(replicates, k)])
+    rates = (weights @ flags.transpose(0, 2, 1)) / (weights @ n_side.T)  # model, replicate, side
+    scores = stats.hmean(np.stack([rates[..., 0], 1 - rates[..., 1]]))
+    accuracies = (weights @ right.T) / (weights @ columns["n"])[:, None]
+    widened = a_and_s_t(k - 1, 0.95) / stats.norm.ppf(0.975) * np.sqrt(k / (k - 1))
+    for name, gaps in (
+        ("accuracy_difference", accuracies[:, 0] - accuracies[:, 1]),
+        ("score_difference", scores[0] - scores[1]),
+    ):
+        for end, level in (("low", 0.025), ("high", 0.975)):
+            expected = gaps[0] + (np.quantile(gaps[1:], level) - gaps[0]) * widened
+            assert found["object"][f"{name}_{end}"] == pytest.approx(expected, abs=1e-9)

@@ -183,7 +183,8 @@ def columns(manifest: Manifest, scratch: Path) -> dict[str, list[str]]:
     target = {"type": "duckdb", "path": str(warehouse), "threads": 2}
     profile = {"misalign_profile": {"target": "embedded", "outputs": {"embedded": target}}}
     (scratch / "profiles.yml").write_text(json.dumps(profile), "utf-8")
-    models = ["int_verdicts__dimension_pairs", "marts"]
+    kinds = ("dimension_pairs", "joint", "model_pairs")
+    models = [*(f"int_verdicts__{kind}" for kind in kinds), "marts"]
     dbt(scratch, "run", "--profiles-dir", str(scratch), "--select", *models)
     with duckdb.connect(str(warehouse), read_only=True) as con:
         rows = con.execute(
