@@ -47,6 +47,8 @@ def everything(folder: Path) -> list[dict[str, Any]]:
 def sums(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.parent.name == "__pycache__":
+            continue  # a task of the export was run there
         found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

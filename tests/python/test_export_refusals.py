@@ -104,6 +104,9 @@ def test_force_replaces_an_earlier_export_and_nothing_else(
     out.mkdir()
     export(out, force=False)  # an empty folder will do
     (out / "data" / "test.jsonl").write_text("broken")
+    compiled = out / "harness" / "__pycache__"
+    compiled.mkdir()
+    (compiled / "questions.cpython-311.pyc").write_bytes(b"left by a run of the task")
     with pytest.raises(CheckError, match="the folder is not empty"):
         export(out, force=False)
     export(out, force=True)

@@ -28,7 +28,9 @@ def test_three_kills_cost_three_batches_and_change_no_table(tmp_path: Path) -> N
     aims = [nth_batch(told, stage, 5) for stage in STAGES]
     outcome = kill.torture(reference, root, aims, SMALL)
     assert kill.wrong(outcome) == []
-    assert [k.model for k in outcome.kills] == list(STAGES)
+    first, *others = [k.model for k in outcome.kills]
+    assert first in ("int_prompts__classified", "int_prompts__typed")  # dbt runs both at a time
+    assert others == list(STAGES[1:])
     assert all(0 < len(k.lost) <= kill.SIZE for k in outcome.kills)
     assert outcome.tables > 60
     assert outcome.calls == len(outcome.asked) == len(kill.asked(told))

@@ -14,7 +14,7 @@ from misalign_profile import steps
 from misalign_profile.config import Roles, stage_config
 from misalign_profile.engines import open_engine
 from misalign_profile.engines.worker import WorkerEngine
-from misalign_profile.errors import EngineMissing
+from misalign_profile.errors import ModelNotFound
 from misalign_profile.inference import Inference
 from misalign_profile.types import ModelSpec
 
@@ -39,11 +39,11 @@ def test_a_stage_opens_engines_as_the_var_says(tmp_path: Path, own_process: bool
     meta = {"target": "t", "journal": str(tmp_path), "engine_processes": str(own_process)}
     inference = steps._inference(stage_config(meta), Roles("t", [], []), Relation([]))
     assert isinstance(inference, Inference)
-    model = ModelSpec("m", "owner/name", "vllm")  # its package is not here
+    model = ModelSpec("m", "./nowhere", "transformers")
     if own_process:
         assert isinstance(inference.opener(model, batch_tokens=64), WorkerEngine)
     else:
-        with pytest.raises(EngineMissing):
+        with pytest.raises(ModelNotFound):
             inference.opener(model, batch_tokens=64)
 
 

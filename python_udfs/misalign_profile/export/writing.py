@@ -31,7 +31,12 @@ def check_target(out: Path, *, force: bool) -> None:
     try:
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             raise CheckError("not a folder", where=str(out), hint="name a folder that may be made")
-        held = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir())
+        # running a task of the export leaves compiled modules in it
+        held = sorted(
+            path.relative_to(out).as_posix()
+            for path in out.rglob("*")
+            if not path.is_dir() and path.parent.name != "__pycache__"
+        )
     except OSError as error:
         raise CheckError(f"cannot be read: {error.strerror}", where=str(out)) from None
     if held and not force:
