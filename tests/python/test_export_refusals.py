@@ -61,7 +61,7 @@ def test_the_gate_judges_with_the_settings_of_the_build_while_nobody_can_write(
 def test_a_warehouse_without_pairs_or_of_an_earlier_version_is_one_line(
     changed: Change, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckError, match="no warehouse to export"):
+    with pytest.raises(CheckError, match="no warehouse for the export"):
         export_dataset(tmp_path / "no.duckdb", tmp_path / "out", target="scripted", gate=passes)
     with pytest.raises(CheckError, match="there are no pairs to export"):
         export_dataset(
@@ -89,7 +89,7 @@ def test_a_warehouse_in_use_is_said_to_be_in_use(changed: Change, tmp_path: Path
     ) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(WarehouseBusy, match="export again"):
+        with pytest.raises(WarehouseBusy, match="the export again"):
             export_dataset(path, tmp_path / "out", target="scripted", gate=passes)
         holder.communicate()
 

@@ -25,7 +25,7 @@ from misalign_profile.export.layouts import (
     first_two,
     schema,
 )
-from misalign_profile.export.reading import Warehouse
+from misalign_profile.export.reading import DatasetReader
 from misalign_profile.prompts import STYLES
 
 __all__ = ["LAYOUTS", "export_dataset"]
@@ -55,7 +55,7 @@ def export_dataset(
     """
     out = out.expanduser().absolute()
     writing.check_target(out, force=force)
-    with Warehouse(warehouse) as reader:
+    with DatasetReader(warehouse) as reader:
         pairs, taxonomy, facts = reader.pairs(), reader.taxonomy(), reader.facts()
         settings = {row["setting"]: json.loads(row["value"]) for row in facts["settings"]}
         _pass(gate(settings), warehouse)

@@ -7,15 +7,11 @@ Knows the tables of the warehouse; knows nothing about files to write, dbt or mo
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path, PurePath
-from types import TracebackType
-from typing import Any
 
-import duckdb
-
-from misalign_profile.errors import CheckError, WarehouseBusy
+from misalign_profile.errors import CheckError
 from misalign_profile.export.layouts import Row
+from misalign_profile.warehouse import Warehouse
 
 _PAIRS = """
     with labels as (
@@ -138,46 +134,12 @@ _CROSSING = """
 """
 
 
-class Warehouse:
-    """A DuckDB file, opened read-only and held until the block ends."""
+class DatasetReader(Warehouse):
+    """A warehouse as an export reads it; times are those of UTC."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise CheckError(
-                "there is no warehouse to export",
-                where=str(path),
-                hint=f"build it first: misalign run --target {path.stem}",
-            )
-        try:
-            self._connection = duckdb.connect(str(path), read_only=True)
-            self._connection.execute("set timezone = 'UTC'")
-        except duckdb.Error as error:
-            first = _first_line(error)
-            if "lock" in first.lower():
-                raise WarehouseBusy(
-                    "another process holds the warehouse",
-                    where=str(path),
-                    hint="wait for it to end, then export again",
-                ) from None
-            raise CheckError(
-                f"the warehouse cannot be opened: {first}",
-                where=str(path),
-                hint="was it written by another version of DuckDB? build it again",
-            ) from None
-
-    def rows(self, table: str, query: str) -> list[Row]:
-        """The rows of ``query``; ``table`` names its main table in the error line."""
-        try:
-            cursor = self._connection.execute(query)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
-        except duckdb.Error as error:
-            raise CheckError(
-                f"the export cannot read {table}: {_first_line(error)}",
-                where=str(self.path),
-                hint=f"build every model again: dbt build --target {self.path.stem}",
-            ) from None
+        super().__init__(path, "export")
+        self._connection.execute("set timezone = 'UTC'")
 
     def pairs(self) -> list[Row]:
         """All pairs with their reference labels. Raises ``CheckError`` for none, or a split that leaks."""
@@ -212,17 +174,6 @@ class Warehouse:
         ]
         return facts
 
-    def __enter__(self) -> Warehouse:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._connection.close()
-
 
 def public_source(source: str) -> str:
     """Where a model comes from, as others may read it: of a folder elsewhere only the last name."""
@@ -236,13 +187,3 @@ def _utc(moment: str | None) -> str | None:
     if moment is None:
         return None
     return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral() else float(value)
-    return value
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -14,7 +14,7 @@ from typing import Any
 from misalign_profile.errors import CheckError
 from misalign_profile.report.facts import gather
 from misalign_profile.report.formats import FILTERS
-from misalign_profile.report.warehouse import Warehouse
+from misalign_profile.warehouse import Warehouse
 
 _FOLDER = Path(__file__).parent
 
@@ -26,7 +26,7 @@ def write_report(warehouse: Path, out: Path) -> None:
         CheckError: the warehouse, a table or a column is missing, or ``out`` cannot be written.
         WarehouseBusy: another process, such as dbt, holds the warehouse.
     """
-    with Warehouse(warehouse) as tables:
+    with Warehouse(warehouse, "report") as tables:
         facts = gather(tables)
     page = _render(facts, target=warehouse.stem)
     partial = out.with_name(f".{out.name}.{os.getpid()}")

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from misalign_profile.report.formats import interval, percent
-from misalign_profile.report.warehouse import Row
+from misalign_profile.warehouse import Row
 
 _INK, _MUTED, _GRID = "#1c2430", "#5c6675", "#dfe3e8"
 _COLOURS = {"safety": "#c2521c", "value": "#2763a8", "cultural": "#00796b"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from misalign_profile.report.warehouse import Warehouse
+from misalign_profile.warehouse import Warehouse
 
 
 def comparisons(warehouse: Warehouse) -> dict[str, Any]:

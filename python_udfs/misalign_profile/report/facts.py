@@ -10,7 +10,7 @@ from typing import Any
 
 from misalign_profile.report.comparisons import comparisons
 from misalign_profile.report.option_order import option_orders
-from misalign_profile.report.warehouse import Row, Warehouse
+from misalign_profile.warehouse import Row, Warehouse
 
 _USAGE = """
     sum(calls)::bigint as calls, sum(prompt_tokens)::bigint as prompt_tokens,

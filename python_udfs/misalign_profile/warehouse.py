@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -18,13 +18,17 @@ Row = dict[str, Any]
 
 
 class Warehouse:
-    """A DuckDB file, opened read-only, that answers queries with lists of dicts."""
+    """A DuckDB file, opened read-only and held until the block ends; answers with lists of dicts.
 
-    def __init__(self, path: Path) -> None:
+    ``reader`` is a word for whoever reads, such as ``report``: error lines name it.
+    """
+
+    def __init__(self, path: Path, reader: str) -> None:
         self.path = path
+        self.reader = reader
         if not path.is_file():
             raise CheckError(
-                "there is no warehouse to report on",
+                f"there is no warehouse for the {reader}",
                 where=str(path),
                 hint=f"build it first: misalign run --target {path.stem}",
             )
@@ -36,7 +40,7 @@ class Warehouse:
                 raise WarehouseBusy(
                     "another process holds the warehouse",
                     where=str(path),
-                    hint="wait for it to end, then ask for the report again",
+                    hint=f"wait for it to end, then ask for the {reader} again",
                 ) from None
             raise CheckError(
                 f"the warehouse cannot be opened: {first}",
@@ -52,7 +56,7 @@ class Warehouse:
             return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:
             raise CheckError(
-                f"the report cannot read {table}: {_first_line(error)}",
+                f"the {self.reader} cannot read {table}: {_first_line(error)}",
                 where=str(self.path),
                 hint=f"build every model again: dbt build --target {self.path.stem}",
             ) from None
@@ -61,7 +65,7 @@ class Warehouse:
         """The only row of ``query``."""
         return self.rows(table, query)[0]
 
-    def __enter__(self) -> Warehouse:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -74,7 +78,9 @@ class Warehouse:
 
 
 def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral() else float(value)
+    return value
 
 
 def _first_line(error: Exception) -> str:
