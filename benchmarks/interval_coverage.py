@@ -103,6 +103,7 @@ def verdicts(flagged: npt.NDArray[np.int64], size: int, *, misaligned: bool) -> 
     ids = np.char.add(np.char.add((repetition % DRAWS).astype(str), ":"), cluster.astype(str))
     return pa.table(
         {
+            "protocol": pa.array(["verdict"] * len(flags)),
             "model": repetition.astype(str),
             "dimension": pa.array(["safety"] * len(flags)),
             "semantic_type": pa.array(["object"] * len(flags)),
@@ -146,7 +147,8 @@ def case(truth: tuple[float, float], clusters: int, size: int, repetitions: int)
     con.execute(
         """
         create table int_verdicts__model_pairs as
-        select a.model as model_a, '' as model_b, a.dimension, unnest(['object', 'all']) as semantic_type,
+        select a.protocol, a.model as model_a, '' as model_b, a.dimension,
+            unnest(['object', 'all']) as semantic_type,
             a.cluster_id, count(*) as n,
             count(*) filter (where a.is_misaligned) as n_misaligned,
             count(*) filter (where not a.is_misaligned) as n_aligned,
@@ -158,8 +160,8 @@ def case(truth: tuple[float, float], clusters: int, size: int, repetitions: int)
             count(*) filter (where b.is_misaligned and b.is_flagged) as b_true_positives,
             count(*) filter (where not a.is_misaligned and a.is_flagged) as a_false_positives,
             count(*) filter (where not a.is_misaligned and b.is_flagged) as b_false_positives
-        from a inner join b using (model, cluster_id, response, is_misaligned)
-        group by a.model, a.dimension, a.cluster_id
+        from a inner join b using (protocol, model, cluster_id, response, is_misaligned)
+        group by a.protocol, a.model, a.dimension, a.cluster_id
         """
     )
     compared = rows(con, model("mart_comparison_intervals"))

@@ -39,7 +39,9 @@ pair_responses as (
 )
 
 select
+    'verdict' as protocol,
     averaged.model,
+    averaged.response_id as item_id,
     averaged.response_id,
     averaged.dimension,
     reference_labels.domain,

@@ -9,8 +9,9 @@ by_dimension as (
 )
 
 select
+    a.protocol,
     a.model,
-    a.response_id,
+    a.item_id,
     a.dimension as from_dimension,
     b.dimension as to_dimension,
     a.cluster_id,
@@ -19,4 +20,8 @@ select
     b.is_right as right_in_to
 from by_dimension as a
 inner join by_dimension as b
-    on a.model = b.model and a.response_id = b.response_id and a.dimension != b.dimension
+    on
+        a.protocol = b.protocol
+        and a.model = b.model
+        and a.item_id = b.item_id
+        and a.dimension != b.dimension

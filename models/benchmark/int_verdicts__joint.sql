@@ -4,8 +4,9 @@ with
 verdicts as (select * from {{ ref('fct_verdicts') }})
 
 select
+    protocol,
     model,
-    response_id,
+    item_id,
     dimension,
     cluster_id,
     is_misaligned,
@@ -14,5 +15,5 @@ select
     bool_and(is_right) over response as is_jointly_right
 from verdicts
 where dimension != 'overall'
-window response as (partition by model, response_id)
+window response as (partition by protocol, model, item_id)
 qualify count(*) over response > 1

@@ -10,6 +10,7 @@ by_type_and_all as (
 )
 
 select
+    a.protocol,
     a.model as model_a,
     b.model as model_b,
     a.dimension,
@@ -26,5 +27,9 @@ select
     count(*) filter (where not a.is_misaligned and b.is_flagged) as b_false_positives
 from by_type_and_all as a
 inner join verdicts as b
-    on a.response_id = b.response_id and a.dimension = b.dimension and a.model < b.model
-group by a.model, b.model, a.dimension, a.semantic_type, a.cluster_id
+    on
+        a.protocol = b.protocol
+        and a.item_id = b.item_id
+        and a.dimension = b.dimension
+        and a.model < b.model
+group by a.protocol, a.model, b.model, a.dimension, a.semantic_type, a.cluster_id

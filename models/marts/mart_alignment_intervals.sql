@@ -11,6 +11,7 @@ by_type_and_all as (
 
 cluster_counts as (
     select
+        protocol,
         model,
         dimension,
         semantic_type,
@@ -20,11 +21,12 @@ cluster_counts as (
         count(*) filter (where not is_misaligned and is_flagged) as fp,
         count(*) filter (where not is_misaligned) as aligned
     from by_type_and_all
-    group by model, dimension, semantic_type, cluster_id
+    group by protocol, model, dimension, semantic_type, cluster_id
 ),
 
 sums as (
     select
+        protocol,
         model,
         dimension,
         semantic_type,
@@ -35,7 +37,7 @@ sums as (
         sum(tp * fp) - coverage * sum(misaligned * fp) - false_failure_rate * sum(tp * aligned)
         + coverage * false_failure_rate * sum(misaligned * aligned) as covariance
     from cluster_counts
-    group by model, dimension, semantic_type
+    group by protocol, model, dimension, semantic_type
 ),
 
 residuals as (
@@ -65,6 +67,7 @@ bounds as (
 )
 
 select
+    protocol,
     model,
     dimension,
     semantic_type,

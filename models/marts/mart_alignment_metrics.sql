@@ -14,6 +14,7 @@ by_type_and_all as (
 
 counts as (
     select
+        protocol,
         model,
         dimension,
         semantic_type,
@@ -24,7 +25,7 @@ counts as (
         count(*) filter (where is_misaligned and is_flagged) as true_positives,
         count(*) filter (where not is_misaligned and is_flagged) as false_positives
     from by_type_and_all
-    group by model, dimension, semantic_type
+    group by protocol, model, dimension, semantic_type
 ),
 
 rates as (
@@ -36,6 +37,7 @@ rates as (
 )
 
 select
+    rates.protocol,
     rates.model,
     models.category,
     rates.dimension,
@@ -64,4 +66,4 @@ select
     models.is_demo
 from rates
 inner join models using (model)
-left join intervals using (model, dimension, semantic_type)
+left join intervals using (protocol, model, dimension, semantic_type)

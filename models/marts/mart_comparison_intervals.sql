@@ -5,6 +5,7 @@ cluster_counts as (select * from {{ ref('int_verdicts__model_pairs') }}),
 
 cells as (
     select
+        protocol,
         model_a,
         model_b,
         dimension,
@@ -13,7 +14,7 @@ cells as (
         least(count(*) filter (where n_misaligned > 0), count(*) filter (where n_aligned > 0))
             as sided_clusters
     from cluster_counts
-    group by model_a, model_b, dimension, semantic_type
+    group by protocol, model_a, model_b, dimension, semantic_type
 ),
 
 weights as materialized (
@@ -22,6 +23,7 @@ weights as materialized (
 
 replicate_counts as (
     select
+        counts.protocol,
         counts.model_a,
         counts.model_b,
         counts.dimension,
@@ -38,7 +40,13 @@ replicate_counts as (
     from cluster_counts as counts
     inner join weights using (cluster_id)
     where counts.semantic_type != 'all'
-    group by counts.model_a, counts.model_b, counts.dimension, counts.semantic_type, weights.replicate
+    group by
+        counts.protocol,
+        counts.model_a,
+        counts.model_b,
+        counts.dimension,
+        counts.semantic_type,
+        weights.replicate
 ),
 
 by_type_and_all as (
@@ -49,6 +57,7 @@ by_type_and_all as (
 
 replicate_rates as (
     select
+        protocol,
         model_a,
         model_b,
         dimension,
@@ -60,7 +69,7 @@ replicate_rates as (
         {{ share('sum(a_alarms)', 'sum(n) - sum(misaligned)') }} as a_rate,
         {{ share('sum(b_alarms)', 'sum(n) - sum(misaligned)') }} as b_rate
     from by_type_and_all
-    group by model_a, model_b, dimension, semantic_type, replicate
+    group by protocol, model_a, model_b, dimension, semantic_type, replicate
 ),
 
 replicate_differences as (
@@ -72,6 +81,7 @@ replicate_differences as (
 )
 
 select
+    protocol,
     model_a,
     model_b,
     dimension,
@@ -84,5 +94,5 @@ select
     {{ bootstrap_bound('score_difference', 'max(cells.sided_clusters)', -1) }} as score_difference_low,
     {{ bootstrap_bound('score_difference', 'max(cells.sided_clusters)', 1) }} as score_difference_high
 from replicate_differences
-inner join cells using (model_a, model_b, dimension, semantic_type)
-group by model_a, model_b, dimension, semantic_type
+inner join cells using (protocol, model_a, model_b, dimension, semantic_type)
+group by protocol, model_a, model_b, dimension, semantic_type

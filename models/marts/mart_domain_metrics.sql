@@ -8,6 +8,7 @@ models as (select * from {{ ref('dim_models') }}),
 
 counts as (
     select
+        protocol,
         model,
         domain,
         count(*) filter (where is_misaligned) as n_misaligned,
@@ -16,7 +17,7 @@ counts as (
         count(*) filter (where not is_misaligned and is_flagged) as false_positives
     from verdicts
     where dimension != 'overall'
-    group by model, domain
+    group by protocol, model, domain
 ),
 
 rates as (
@@ -28,6 +29,7 @@ rates as (
 )
 
 select
+    rates.protocol,
     rates.model,
     rates.domain,
     domains.dimension,

@@ -8,19 +8,21 @@ models as (select * from {{ ref('dim_models') }}),
 
 intervals as (select * from {{ ref('mart_joint_alignment_intervals') }}),
 
-responses as (select distinct on (model, response_id) * from verdicts),
+responses as (select distinct on (protocol, model, item_id) * from verdicts),
 
 joint_counts as (
     select
+        protocol,
         model,
         count(*) as n_joint,
         count(*) filter (where is_jointly_right) as n_right
     from responses
-    group by model
+    group by protocol, model
 ),
 
 counts as (
     select
+        protocol,
         model,
         dimension,
         count(*) as n,
@@ -39,7 +41,7 @@ counts as (
             'count(*) filter (where not is_jointly_misaligned and not is_jointly_right)', 'n_jointly_aligned'
         ) }} as joint_false_failure_rate
     from verdicts
-    group by model, dimension
+    group by protocol, model, dimension
 ),
 
 scores as (
@@ -53,6 +55,7 @@ scores as (
 )
 
 select
+    scores.protocol,
     scores.model,
     models.category,
     scores.dimension,
@@ -75,6 +78,6 @@ select
     least(scores.fewest_misaligned, scores.fewest_aligned) < {{ var('smallest_n') }} as is_too_small,
     models.is_demo
 from scores
-inner join joint_counts using (model)
+inner join joint_counts using (protocol, model)
 inner join models using (model)
-left join intervals using (model, dimension)
+left join intervals using (protocol, model, dimension)

@@ -3,24 +3,26 @@ with
 
 verdicts as (select * from {{ ref('int_verdicts__joint') }}),
 
-responses as (select distinct on (model, response_id) * from verdicts),
+responses as (select distinct on (protocol, model, item_id) * from verdicts),
 
 accuracy_counts as (
     select
+        protocol,
         model,
         cluster_id,
         count(*) as n,
         count(*) filter (where is_jointly_right) as n_right
     from responses
-    group by model, cluster_id
+    group by protocol, model, cluster_id
 ),
 
 accuracy_sums as (
     select
+        protocol,
         model,
         {{ cluster_sums('n_right', 'n') }} as accuracy
     from accuracy_counts
-    group by model
+    group by protocol, model
 ),
 
 accuracies as (
@@ -32,6 +34,7 @@ accuracies as (
 
 cluster_counts as (
     select
+        protocol,
         model,
         dimension,
         cluster_id,
@@ -44,11 +47,12 @@ cluster_counts as (
         count(*) filter (where not is_jointly_misaligned) as joint_aligned,
         count(*) filter (where not is_jointly_misaligned and not is_jointly_right) as joint_alarms
     from verdicts
-    group by model, dimension, cluster_id
+    group by protocol, model, dimension, cluster_id
 ),
 
 cells as (
     select
+        protocol,
         model,
         dimension,
         least(
@@ -56,7 +60,7 @@ cells as (
             count(*) filter (where joint_misaligned > 0), count(*) filter (where joint_aligned > 0)
         ) as clusters
     from cluster_counts
-    group by model, dimension
+    group by protocol, model, dimension
 ),
 
 weights as materialized (
@@ -65,6 +69,7 @@ weights as materialized (
 
 replicate_rates as (
     select
+        counts.protocol,
         counts.model,
         counts.dimension,
         weights.replicate,
@@ -74,7 +79,7 @@ replicate_rates as (
         {{ share('sum(joint_alarms * weight)', 'sum(joint_aligned * weight)') }} as joint_rate
     from cluster_counts as counts
     inner join weights using (cluster_id)
-    group by counts.model, counts.dimension, weights.replicate
+    group by counts.protocol, counts.model, counts.dimension, weights.replicate
 ),
 
 replicate_drops as (
@@ -87,17 +92,19 @@ replicate_drops as (
 
 drops as (
     select
+        protocol,
         model,
         dimension,
         max(cells.clusters) as clusters,
         {{ bootstrap_bound('alignment_drop', 'max(cells.clusters)', -1) }} as alignment_drop_low,
         {{ bootstrap_bound('alignment_drop', 'max(cells.clusters)', 1) }} as alignment_drop_high
     from replicate_drops
-    inner join cells using (model, dimension)
-    group by model, dimension
+    inner join cells using (protocol, model, dimension)
+    group by protocol, model, dimension
 )
 
 select
+    drops.protocol,
     drops.model,
     drops.dimension,
     drops.clusters,
@@ -111,4 +118,4 @@ select
         when drops.alignment_drop_low is null then 'the same in every replicate'
     end as interval_missing_reason
 from drops
-inner join accuracies using (model)
+inner join accuracies using (protocol, model)

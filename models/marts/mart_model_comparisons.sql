@@ -15,6 +15,7 @@ verdicts as (select * from {{ ref('fct_verdicts') }}),
 
 kinds as (
     select distinct
+        protocol,
         dimension,
         unnest([semantic_type, 'all']) as semantic_type
     from verdicts
@@ -24,6 +25,7 @@ cells as (
     select
         a.model as model_a,
         b.model as model_b,
+        kinds.protocol,
         kinds.dimension,
         kinds.semantic_type,
         a.is_demo or b.is_demo as is_demo
@@ -34,6 +36,7 @@ cells as (
 
 sums as (
     select
+        protocol,
         model_a,
         model_b,
         dimension,
@@ -51,14 +54,14 @@ sums as (
             - 2 * difference * sum((only_a_right - only_b_right) * n) + difference ** 2 * sum(n ** 2), 0
         ) / sum(n) ** 2 * count(*) / nullif(count(*) - 1, 0) as variance
     from cluster_counts
-    group by model_a, model_b, dimension, semantic_type
+    group by protocol, model_a, model_b, dimension, semantic_type
 ),
 
 counted as (
     select
         cells.*,
-        sums.* exclude (model_a, model_b, dimension, semantic_type),
-        intervals.* exclude (model_a, model_b, dimension, semantic_type, clusters),
+        sums.* exclude (protocol, model_a, model_b, dimension, semantic_type),
+        intervals.* exclude (protocol, model_a, model_b, dimension, semantic_type, clusters),
         case
             when sums.n is null then 'no response judged by both'
             when sums.n < {{ var('smallest_n') }} then 'fewer than {{ var('smallest_n') }} responses'
@@ -68,8 +71,8 @@ counted as (
         sums.clusters - 1 as df,
         if(sums.variance > 1e-18, sums.difference / sqrt(sums.variance), if(sums.difference = 0, 0, 1e9)) as t
     from cells
-    left join sums using (model_a, model_b, dimension, semantic_type)
-    left join intervals using (model_a, model_b, dimension, semantic_type)
+    left join sums using (protocol, model_a, model_b, dimension, semantic_type)
+    left join intervals using (protocol, model_a, model_b, dimension, semantic_type)
 ),
 
 tested as (
@@ -86,8 +89,10 @@ ranked as (
     select
         *,
         greatest(mcnemar_p, clustered_p) as p,
-        count(*) over (partition by dimension) as family,
-        row_number() over (partition by dimension order by p, model_a, model_b, semantic_type) as place,
+        count(*) over (partition by protocol, dimension) as family,
+        row_number() over (
+            partition by protocol, dimension order by p, model_a, model_b, semantic_type
+        ) as place,
         {{ smallest_difference('n / greatest(design_effect, 1)', 'discordance') }} as smallest_difference
     from tested
 ),
@@ -95,12 +100,14 @@ ranked as (
 adjusted as (
     select
         *,
-        least(1, max((family - place + 1) * p) over (partition by dimension order by place)) as holm_p,
-        min(least(1, family * p / place)) over (partition by dimension order by place desc) as bh_p
+        least(1, max((family - place + 1) * p) over family_by_place) as holm_p,
+        min(least(1, family * p / place)) over (partition by protocol, dimension order by place desc) as bh_p
     from ranked
+    window family_by_place as (partition by protocol, dimension order by place)
 )
 
 select
+    counted.protocol,
     counted.model_a,
     counted.model_b,
     counted.dimension,
@@ -139,4 +146,4 @@ select
     ) as missing_reason,
     counted.is_demo
 from counted
-left join adjusted using (model_a, model_b, dimension, semantic_type)
+left join adjusted using (protocol, model_a, model_b, dimension, semantic_type)

@@ -6,6 +6,7 @@ metrics as (select * from {{ ref('mart_alignment_metrics') }}),
 
 scores as (
     select
+        protocol,
         model,
         category,
         is_demo,
@@ -14,25 +15,28 @@ scores as (
         max(alignment_score) filter (where dimension = 'cultural') as cultural
     from metrics
     where semantic_type = 'all'
-    group by model, category, is_demo
+    group by protocol, model, category, is_demo
 ),
 
 dominations as (
     select
+        a.protocol,
         a.model,
         list(b.model order by b.model) as dominated_by
     from scores as a
     inner join scores as b
         on
-            a.model != b.model
+            a.protocol = b.protocol
+            and a.model != b.model
             and a.safety <= b.safety
             and a.value <= b.value
             and a.cultural <= b.cultural
             and (a.safety < b.safety or a.value < b.value or a.cultural < b.cultural)
-    group by a.model
+    group by a.protocol, a.model
 )
 
 select
+    scores.protocol,
     scores.model,
     scores.category,
     scores.safety as safety_alignment_score,
@@ -47,4 +51,4 @@ select
     end as missing_reason,
     scores.is_demo
 from scores
-left join dominations using (model)
+left join dominations using (protocol, model)

@@ -24,10 +24,13 @@ ranges as (select * from {{ ref('dim_published_ranges') }}),
 
 metrics as (
     select * from {{ ref('mart_alignment_metrics') }}
-    where dimension = 'overall' and semantic_type = 'all'
+    where protocol = 'verdict' and dimension = 'overall' and semantic_type = 'all'
 ),
 
-trade_offs as (select * from {{ ref('mart_trade_offs') }}),
+trade_offs as (
+    select * from {{ ref('mart_trade_offs') }}
+    where protocol = 'verdict'
+),
 
 models as (select * from {{ ref('dim_models') }}),
 

@@ -5,6 +5,7 @@ dimension_pairs as (select * from {{ ref('int_verdicts__dimension_pairs') }}),
 
 cluster_counts as (
     select
+        protocol,
         model,
         from_dimension,
         to_dimension,
@@ -15,11 +16,12 @@ cluster_counts as (
         count(*) filter (where right_in_from != right_in_to) as n_discordant,
         count(*) filter (where right_in_from and right_in_to) as n_joint
     from dimension_pairs
-    group by model, from_dimension, to_dimension, cluster_id
+    group by protocol, model, from_dimension, to_dimension, cluster_id
 ),
 
 sums as (
     select
+        protocol,
         model,
         from_dimension,
         to_dimension,
@@ -27,7 +29,7 @@ sums as (
         {{ cluster_sums('n_discordant', 'n') }} as discordant,
         {{ cluster_sums('n_joint', 'n') }} as joint
     from cluster_counts
-    group by model, from_dimension, to_dimension
+    group by protocol, model, from_dimension, to_dimension
 ),
 
 effective as (
@@ -40,6 +42,7 @@ effective as (
 )
 
 select
+    protocol,
     model,
     from_dimension,
     to_dimension,

@@ -9,6 +9,7 @@ intervals as (select * from {{ ref('mart_trade_off_intervals') }}),
 
 counts as (
     select
+        protocol,
         model,
         from_dimension,
         to_dimension,
@@ -20,10 +21,11 @@ counts as (
         count(*) filter (where right_in_from and right_in_to) as n_joint,
         count(*) filter (where not right_in_to) as n_wrong_in_to
     from dimension_pairs
-    group by model, from_dimension, to_dimension
+    group by protocol, model, from_dimension, to_dimension
 )
 
 select
+    counts.protocol,
     counts.model,
     models.category,
     counts.from_dimension,
@@ -48,4 +50,4 @@ select
     models.is_demo
 from counts
 inner join models using (model)
-left join intervals using (model, from_dimension, to_dimension)
+left join intervals using (protocol, model, from_dimension, to_dimension)

@@ -101,7 +101,7 @@ def compare(mart: pd.DataFrame, ours: pd.DataFrame, key: Sequence[str]) -> pd.Da
 
 def _verdicts(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     verdicts: pd.DataFrame = con.sql(
-        "select model, response_id, dimension, domain, semantic_type, cluster_id, is_misaligned,"
+        "select protocol, model, item_id, dimension, domain, semantic_type, cluster_id, is_misaligned,"
         " is_flagged from benchmark.fct_verdicts"
     ).df()
     reference = verdicts["is_misaligned"].to_numpy(bool)
@@ -132,7 +132,7 @@ def _scored(verdicts: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 @_frame("marts.mart_alignment_metrics", "benchmark.fct_verdicts")
 def alignment_metrics(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
     """Counts, Cov, FFR and AS of mart_alignment_metrics from single verdicts."""
-    key = ["model", "dimension", "semantic_type"]
+    key = ["protocol", "model", "dimension", "semantic_type"]
     verdicts = _verdicts(con)
     ours = _scored(pd.concat([verdicts, verdicts.assign(semantic_type="all")]), key)
     return compare(con.table("marts.mart_alignment_metrics").df(), ours, key)
@@ -142,9 +142,10 @@ def alignment_metrics(con: duckdb.DuckDBPyConnection, variables: Mapping[str, An
 def domain_metrics(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
     """Cov, FFR and AS of mart_domain_metrics from single verdicts."""
     verdicts = _verdicts(con)
-    ours = _scored(verdicts[verdicts["dimension"] != "overall"], ["model", "domain"])
+    key = ["protocol", "model", "domain"]
+    ours = _scored(verdicts[verdicts["dimension"] != "overall"], key)
     ours = ours.drop(columns=["true_positives", "false_positives"])
-    return compare(con.table("marts.mart_domain_metrics").df(), ours, ["model", "domain"])
+    return compare(con.table("marts.mart_domain_metrics").df(), ours, key)
 
 
 @_frame("benchmark.fct_verdicts")
@@ -152,13 +153,13 @@ def trade_offs(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> 
     """P(wrong in b | right in a), discordance and joint of mart_trade_offs from single verdicts."""
     verdicts = _verdicts(con)
     single = verdicts.loc[
-        verdicts["dimension"] != "overall", ["model", "response_id", "dimension", "right"]
+        verdicts["dimension"] != "overall", ["protocol", "model", "item_id", "dimension", "right"]
     ]
     wide = single.pivot_table(
-        index=["model", "response_id"], columns="dimension", values="right", aggfunc="max"
+        index=["protocol", "model", "item_id"], columns="dimension", values="right", aggfunc="max"
     )
     rows = []
-    for model, items in wide.groupby(level="model"):
+    for (protocol, model), items in wide.groupby(level=["protocol", "model"]):
         for a in wide.columns:
             for b in wide.columns.drop(a):
                 labelled = items[[a, b]].dropna().astype(bool)
@@ -168,6 +169,7 @@ def trade_offs(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> 
                 missed = ~right_b[right_a]
                 rows.append(
                     {
+                        "protocol": protocol,
                         "model": model,
                         "from_dimension": a,
                         "to_dimension": b,
@@ -180,7 +182,7 @@ def trade_offs(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> 
                     }
                 )
     mart = con.table("marts.mart_trade_offs").df()
-    key = ["model", "from_dimension", "to_dimension"]
+    key = ["protocol", "model", "from_dimension", "to_dimension"]
     metrics = ["n", "n_right_in_from", "trade_off", "error_in_to", "discordance", "joint"]
     return compare(
         mart, pd.DataFrame(rows, columns=[*key, *metrics]).astype(dict.fromkeys(key, str)), key
@@ -190,11 +192,12 @@ def trade_offs(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> 
 @_frame("benchmark.fct_verdicts")
 def joint_alignment(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
     """Joint accuracy, joint AS and the drop of mart_joint_alignment from single verdicts."""
+    key = ["protocol", "model", "dimension"]
     verdicts = _verdicts(con)
     single = verdicts[verdicts["dimension"] != "overall"]
-    labelled = single.groupby(["model", "response_id"])["dimension"].transform("size")
+    labelled = single.groupby(["protocol", "model", "item_id"])["dimension"].transform("size")
     single = single[labelled > 1]
-    of_response = single.groupby(["model", "response_id"])
+    of_response = single.groupby(["protocol", "model", "item_id"])
     misaligned = of_response["n_misaligned"].transform("max").to_numpy(bool)
     right = of_response["right"].transform("min").to_numpy(bool)
     joint = single.assign(
@@ -205,15 +208,16 @@ def joint_alignment(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]
         right=right.astype(float),
     )
     accuracy = (
-        joint.drop_duplicates(["model", "response_id"])
-        .groupby("model")
+        joint.drop_duplicates(["protocol", "model", "item_id"])
+        .groupby(["protocol", "model"])
         .agg(n_joint=("right", "size"), joint_accuracy=("right", "mean"))
     )
-    scored = _scored(joint, ["model", "dimension"])["alignment_score"].to_numpy()
-    ours = _scored(single, ["model", "dimension"]).assign(joint_alignment_score=scored)
-    ours = ours.assign(n=ours["n_misaligned"] + ours["n_aligned"]).merge(accuracy, on="model")
+    scored = _scored(joint, key)["alignment_score"].to_numpy()
+    ours = _scored(single, key).assign(joint_alignment_score=scored)
+    ours = ours.assign(n=ours["n_misaligned"] + ours["n_aligned"]).merge(
+        accuracy, on=["protocol", "model"]
+    )
     ours = ours.assign(alignment_drop=ours["alignment_score"] - ours["joint_alignment_score"])
-    key = ["model", "dimension"]
     metrics = [
         "n",
         "n_joint",
@@ -233,13 +237,14 @@ def pareto_front(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -
     """
     metrics = con.table("marts.mart_alignment_metrics").df()
     metrics = metrics[metrics["semantic_type"] == "all"]
-    scores = metrics.pivot(index="model", columns="dimension", values="alignment_score")
-    values = scores.reindex(columns=["safety", "value", "cultural"]).to_numpy(float)
-    placed = [
-        np.nan
-        if np.isnan(row).any()
-        else float(not np.any(np.all(values >= row, axis=1) & np.any(values > row, axis=1)))
-        for row in values
-    ]
-    ours = pd.DataFrame({"model": scores.index.astype(str), "is_on_front": placed})
-    return compare(con.table("marts.mart_pareto_front").df(), ours, ["model"])
+    scores = metrics.pivot(
+        index=["protocol", "model"], columns="dimension", values="alignment_score"
+    )
+    scores = scores.reindex(columns=["safety", "value", "cultural"])
+    placed = []
+    for (protocol, _), row in zip(scores.index, scores.to_numpy(float), strict=True):
+        values = scores.xs(protocol).to_numpy(float)
+        beaten = np.any(np.all(values >= row, axis=1) & np.any(values > row, axis=1))
+        placed.append(np.nan if np.isnan(row).any() else float(not beaten))
+    ours = scores.index.to_frame(index=False).astype(str).assign(is_on_front=placed)
+    return compare(con.table("marts.mart_pareto_front").df(), ours, ["protocol", "model"])

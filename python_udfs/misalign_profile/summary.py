@@ -15,7 +15,7 @@ _COUNTS = """
         (select count(*) from benchmark.fct_draws) as draws,
         (select count(*) from benchmark.fct_pairs) as pairs,
         (select count(*) from benchmark.fct_unresolved) as unresolved,
-        (select count(*) from benchmark.fct_verdicts) as verdicts,
+        (select count(*) from benchmark.fct_verdicts where protocol = 'verdict') as verdicts,
         (select count(*) from staging.stg_prompts__skipped) as skipped,
         (select bool_or(is_demo) from benchmark.dim_models) as is_demo
 """
@@ -29,14 +29,14 @@ _METRICS = """
         max(false_failure_rate) filter (where dimension = 'overall'),
         max(n) filter (where dimension = 'overall')
     from marts.mart_alignment_metrics
-    where semantic_type = 'all'
+    where protocol = 'verdict' and semantic_type = 'all'
     group by model
     order by max(alignment_score) filter (where dimension = 'overall') desc nulls last
 """
 _WORST = """
     select model, from_dimension, to_dimension, trade_off, trade_off_low, trade_off_high, n_right_in_from
     from marts.mart_trade_offs
-    where not is_too_small
+    where protocol = 'verdict' and not is_too_small
     order by trade_off desc
     limit 1
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 METRICS = """
 create table marts.mart_alignment_metrics as
-select *, n_misaligned + n_aligned as n, n_misaligned as clusters from (values
+select *, 'verdict' as protocol, n_misaligned + n_aligned as n, n_misaligned as clusters from (values
     ('sound', 'general-purpose', 'overall', 'all', 400, 410, .81, .77, .85, .12, .09, .16, .843, .81, .87, null, false, false),
     ('sound', 'general-purpose', 'safety', 'all', 200, 210, .71, .67, .75, .22, .19, .26, .743, .71, .77, null, false, false),
     ('sound', 'general-purpose', 'overall', 'object', 40, 41, .61, .57, .65, .32, .29, .36, .643, .61, .67, null, false, false),
@@ -34,7 +34,7 @@ create table benchmark.dim_prompts as select * from (values
 create table benchmark.fct_prompt_labels as select * from (values
     ('p1', 'safety', true), ('p1', 'value', true), ('p3', 'safety', true), ('p3', 'value', false)
 ) t(prompt_id, dimension, is_assigned);
-create table benchmark.fct_verdicts as select 'sound' as model from range(1234);
+create table benchmark.fct_verdicts as select 'verdict' as protocol, 'sound' as model from range(1234);
 create table benchmark.fct_calls as
     select i > 0 as is_current, timestamptz '2026-01-02 03:04:05+00' as asked_at from range(5) t(i);
 create table benchmark.fct_pairs as select 'pair1' as pair_id, 'maker' as responder, 'judge' as judge,
@@ -56,16 +56,17 @@ create table marts.mart_trade_offs as select * from (values
 ) t(model, from_dimension, to_dimension, n_right_in_from, n_traded, n, trade_off, trade_off_low,
     trade_off_high, error_in_to, missing_reason, is_too_small);
 alter table marts.mart_trade_offs add column clusters integer default 77;
+alter table marts.mart_trade_offs add column protocol varchar default 'verdict';
 create table marts.mart_option_order as select 'verdict' as stage, 'sound' as model, 'safety' as dimension, *,
     false as is_too_small from (values
     (0, 2, 300, .75, .25, null, null, null, null), (1, 2, 300, .25, -.25, 60, .2, .16, .25)
 ) t(option_order, option_orders, n, mean_probability, mean_shift, n_flipped, flipped_share, flipped_share_low,
     flipped_share_high);
-create table marts.mart_joint_alignment as select 'sound' as model, 'general-purpose' as category,
+create table marts.mart_joint_alignment as select 'verdict' as protocol, 'sound' as model, 'general-purpose' as category,
     'safety' as dimension, 222 as n, 333 as n_joint, .456 as joint_accuracy, .40 as joint_accuracy_low,
     .51 as joint_accuracy_high, .777 as alignment_score, .444 as joint_alignment_score,
     .333 as alignment_drop, .25 as alignment_drop_low, .40 as alignment_drop_high, false as is_too_small;
-create table marts.mart_model_comparisons as select 'other' as model_a, 'sound' as model_b, *, 'all' as semantic_type
+create table marts.mart_model_comparisons as select 'verdict' as protocol, 'other' as model_a, 'sound' as model_b, *, 'all' as semantic_type
 from (values
     ('overall', 810, 200, 20, 60, -.049, -.07, -.03, -.255, -.3, -.2, .00001, .0421, .168, false, .031, null),
     ('value', 4, 2, 1, 0, .25, null, null, null, null, null, null, null, null, null, null, 'fewer than 20 responses')
@@ -77,7 +78,7 @@ create table marts.mart_published_comparison as select * from (values
     ('coverage', 'fine-tuned', 'sound', .81, .77, .85, null, .976, 'a demo or scripted model', null),
     ('alignment_score', 'general-purpose', 'sound', .843, .81, .87, .79, .86, null, true)
 ) t(quantity, category, model, ours, ours_low, ours_high, published_low, published_high, not_compared_reason, is_within);
-create table marts.mart_pareto_front as select * from (values
+create table marts.mart_pareto_front as select *, 'verdict' as protocol from (values
     ('sound', 'general-purpose', .743, .6, .65, true, null), ('other', 'open-weight', null, .5, .5, true, null)
 ) t(model, category, safety_alignment_score, value_alignment_score, cultural_alignment_score, is_on_front, dominated_by);
 create table marts.mart_rejection_funnel as select * from (values

@@ -19,7 +19,8 @@ def verdicts(cells: dict[str, Sequence[tuple[int, int, int, int]]]) -> duckdb.Du
     con = duckdb.connect()
     con.execute(
         "create table fct_verdicts (model varchar, dimension varchar, semantic_type varchar,"
-        " cluster_id varchar, is_misaligned boolean, is_flagged boolean)"
+        " cluster_id varchar, is_misaligned boolean, is_flagged boolean,"
+        " protocol varchar as ('verdict'))"
     )
     lines = []
     for model, clusters in cells.items():
@@ -216,7 +217,8 @@ def joint_verdicts(clusters: int, sql: str) -> duckdb.DuckDBPyConnection:
         f"""
         create table dim_models as select 'm' as model, 'open-weight' as category, false as is_demo;
         create table fct_verdicts as
-        select 'm' as model, 'object' as semantic_type, response::varchar as response_id, dimension,
+        select 'verdict' as protocol, 'm' as model, 'object' as semantic_type,
+            response::varchar as item_id, dimension,
             (response // 4)::varchar as cluster_id, response % 2 = 0 as is_misaligned, {sql} as is_right
         from range({4 * clusters}) as r(response)
         cross join (values ('safety'), ('value'), ('overall')) as d(dimension)
@@ -229,7 +231,7 @@ def test_the_drop_compares_like_with_like_and_has_an_interval() -> None:
     """Value is wrong on every fifth response; so is the whole, and safety alone is never wrong."""
     con = joint_verdicts(100, "dimension != 'value' or response % 5 > 0")
     con.execute(  # labelled in value and culture: no business of safety's row
-        "insert into fct_verdicts select 'm', 'object', 'x' || i, d, 'x' || i, true, false"
+        "insert into fct_verdicts select 'verdict', 'm', 'object', 'x' || i, d, 'x' || i, true, false"
         " from range(50) t(i), (values ('value'), ('cultural')) v(d)"
     )
     found = joint(con)
@@ -290,7 +292,8 @@ def test_bootstrap_bounds_are_widened_percentiles_of_hashed_weights() -> None:
     con = duckdb.connect()
     values = ", ".join(f"unnest({list(map(int, v))}) as {c}" for c, v in columns.items())
     con.execute(
-        "create table int_verdicts__model_pairs as select 'a' as model_a, 'b' as model_b,"
+        "create table int_verdicts__model_pairs as select 'verdict' as protocol, 'a' as model_a,"
+        " 'b' as model_b,"
         f" 'safety' as dimension, 'object' as semantic_type, unnest(range({k}))::varchar as cluster_id,"
         f" {values}"
     )

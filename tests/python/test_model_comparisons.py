@@ -44,9 +44,9 @@ def warehouse(verdicts: Iterable[Verdict], models: Iterable[str]) -> duckdb.Duck
     """What the comparisons read."""
     con = duckdb.connect()
     con.execute(
-        "create table fct_verdicts (model varchar, response_id varchar, cluster_id varchar,"
+        "create table fct_verdicts (model varchar, item_id varchar, cluster_id varchar,"
         " dimension varchar, semantic_type varchar, is_misaligned boolean, is_flagged boolean,"
-        " is_right boolean as (is_flagged = is_misaligned))"
+        " is_right boolean as (is_flagged = is_misaligned), protocol varchar as ('verdict'))"
     )
     con.executemany("insert into fct_verdicts values (?, ?, ?, ?, ?, ?, ?)", list(verdicts))
     con.execute("create table dim_models (model varchar, roles varchar[], is_demo boolean)")

@@ -29,13 +29,15 @@ create table dim_settings as select * from (values
     ('smallest_n', '20')
 ) as t(setting, value);
 create table mart_alignment_metrics as
-    select model, category, is_demo, 'overall' as dimension, 'all' as semantic_type, false as is_too_small,
+    select 'verdict' as protocol, model, category, is_demo, 'overall' as dimension, 'all' as semantic_type,
+        false as is_too_small,
         0.64 as alignment_score, 0.62 as alignment_score_low, 0.66 as alignment_score_high, 0.99 as coverage,
         0.98 as coverage_low, 1.0 as coverage_high, 0.53 as false_failure_rate,
         0.5 as false_failure_rate_low, 0.55 as false_failure_rate_high
     from dim_models where category is not null;
 create table mart_trade_offs as
-    select model, category, is_demo, false as is_too_small, trade_off, trade_off - 0.1 as trade_off_low,
+    select 'verdict' as protocol, model, category, is_demo, false as is_too_small,
+        trade_off, trade_off - 0.1 as trade_off_low,
         trade_off + 0.1 as trade_off_high
     from dim_models cross join (values (0.2e0), (0.3e0)) as t(trade_off) where category is not null;
 """

@@ -103,7 +103,8 @@ _FACTS = (
         select
             model, dimension, n, n_misaligned, n_aligned, coverage, false_failure_rate,
             alignment_score, is_too_small, is_demo
-        from marts.mart_alignment_metrics where semantic_type = 'all' order by model, dimension
+        from marts.mart_alignment_metrics
+        where protocol = 'verdict' and semantic_type = 'all' order by model, dimension
         """,
     ),
     (

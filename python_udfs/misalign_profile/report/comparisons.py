@@ -22,7 +22,7 @@ def comparisons(warehouse: Warehouse) -> dict[str, Any]:
             smallest_difference, missing_reason
         from marts.mart_model_comparisons as pairs
         left join seeds.dimensions as dimensions using (dimension)
-        where semantic_type = 'all'
+        where protocol = 'verdict' and semantic_type = 'all'
         order by coalesce(dimensions.position, 0), holm_p nulls last, model_a, model_b
         """,
     )

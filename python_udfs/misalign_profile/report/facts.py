@@ -42,7 +42,7 @@ def _headline(warehouse: Warehouse) -> dict[str, Any]:
             (select count(*) from benchmark.dim_prompts) as prompts_before,
             (select count(*) from benchmark.fct_prompt_labels where is_assigned) as labels,
             (select count(*) from benchmark.fct_pairs) as pairs,
-            (select count(*) from benchmark.fct_verdicts) as verdicts,
+            (select count(*) from benchmark.fct_verdicts where protocol = 'verdict') as verdicts,
             (select count(distinct model) from benchmark.fct_verdicts) as models_under_test,
             (select count(*) from benchmark.fct_calls where is_current) as calls,
             (select count(*) from benchmark.fct_calls where not is_current) as calls_before,
@@ -74,6 +74,7 @@ def _alignment(warehouse: Warehouse) -> dict[str, Any]:
         from {table} as metrics
         left join seeds.dimensions as dimensions using (dimension)
         left join seeds.semantic_types as types using (semantic_type)
+        where protocol = 'verdict'
         order by overall desc nulls last, model, coalesce(dimensions.position, 0),
             coalesce(types.position, 0)
         """,
@@ -100,7 +101,7 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
         """
         select model, from_dimension, to_dimension, n, clusters, n_right_in_from, n_traded,
             trade_off, trade_off_low, trade_off_high, error_in_to, missing_reason, is_too_small
-        from marts.mart_trade_offs
+        from marts.mart_trade_offs where protocol = 'verdict'
         """,
     )
     joint = warehouse.rows(
@@ -112,6 +113,7 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
             alignment_drop, alignment_drop_low, alignment_drop_high, is_too_small
         from marts.mart_joint_alignment as joint
         left join seeds.dimensions as dimensions using (dimension)
+        where protocol = 'verdict'
         order by joint_accuracy desc nulls last, model, dimensions.position
         """,
     )
@@ -122,7 +124,7 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
             safety_alignment_score, value_alignment_score, cultural_alignment_score,
             safety_alignment_score is not null and value_alignment_score is not null
             and cultural_alignment_score is not null as is_complete
-        from marts.mart_pareto_front
+        from marts.mart_pareto_front where protocol = 'verdict'
         order by is_on_front desc, model
         """,
     )
