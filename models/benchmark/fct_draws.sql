@@ -4,7 +4,16 @@ sampled as (select * from {{ ref('int_responses__sampled') }}),
 
 accepted as (select * from {{ ref('int_responses__accepted') }}),
 
-prompts as (select * from {{ ref('int_prompts__to_answer') }})
+prompts as (select * from {{ ref('int_prompts__to_answer') }}),
+
+judged as (select * from {{ ref('int_responses__judged') }}),
+
+violations as (
+    select response_id
+    from judged
+    where is_violation
+    group by response_id
+)
 
 select
     sampled.response_id,
@@ -22,7 +31,9 @@ select
     sampled.candidate,
     sampled.completion_tokens,
     sampled.judge_margin,
-    accepted.slot_rank
+    accepted.slot_rank,
+    sampled.side = 'misaligned' or violations.response_id is not null as may_offend
 from sampled
 inner join prompts using (prompt_id)
 left join accepted using (response_id)
+left join violations using (response_id)

@@ -87,18 +87,18 @@ STAND_INS = {
         inner join seeds.roles as roles on target = 'scripted' and role = 'model_under_test'""",
     "journal.calls": """
         select distinct call_id, 'run' as run_id, 'm' as model, 's' as source, '' as revision,
-            'scripted' as engine, 'stage' as stage, 'choose' as verb, 't' as template,
-            'h' as template_hash, 'stop' as finish_reason, 5::bigint as prompt_tokens,
+            'scripted' as engine, stage, if(stage in ('respond', 'expand'), 'generate', 'choose') as verb,
+            't' as template, 'h' as template_hash, 'stop' as finish_reason, 5::bigint as prompt_tokens,
             0::bigint as cached_tokens, 1::bigint as completion_tokens, 0::bigint as retries,
             0.1 as seconds, cast([] as varchar []) as failures, '' as machine, now() as asked_at
         from (
-            select call_id from classification.int_prompts__classified
-            union all select call_id from classification.int_prompts__typed
-            union all select call_id from expansion.int_expansions__drawn
-            union all select call_id from expansion.int_expansions__classified
-            union all select call_id from responses.int_responses__sampled
-            union all select call_id from responses.int_responses__judged_in_orders
-            union all select call_id from benchmark.int_responses__verdicts
+            select call_id, 'classify' as stage from classification.int_prompts__classified
+            union all select call_id, 'semantic_type' from classification.int_prompts__typed
+            union all select call_id, 'expand' from expansion.int_expansions__drawn
+            union all select call_id, 'classify' from expansion.int_expansions__classified
+            union all select call_id, 'respond' from responses.int_responses__sampled
+            union all select call_id, 'judge' from responses.int_responses__judged_in_orders
+            union all select call_id, 'verdict' from benchmark.int_responses__verdicts
         )""",
 }
 WAITS_FOR = {
