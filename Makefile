@@ -4,13 +4,15 @@ PROMPTS ?=
 LIMIT ?= 0
 TEXT_COLUMN ?= prompt
 LABEL_COLUMNS ?=
+PAIRS ?=
+OUT ?=
 TARGET ?= embedded
 VARS ?= {}
 BIN := .venv/bin
 ARGUMENTS = --target "$(TARGET)" --prompts "$(PROMPTS)" --limit "$(LIMIT)" \
-  --text-column "$(TEXT_COLUMN)" --label-columns "$(LABEL_COLUMNS)" --vars '$(VARS)'
+  --text-column "$(TEXT_COLUMN)" --label-columns "$(LABEL_COLUMNS)" --pairs "$(PAIRS)" --vars '$(VARS)'
 
-.PHONY: run plan test lint demo-checkpoints bench torture clean
+.PHONY: run plan export test lint demo-checkpoints bench torture clean
 .DEFAULT_GOAL := run
 
 run: .venv/.run  ## prompts -> dataset -> benchmark -> marts, quality gate, report
@@ -18,6 +20,9 @@ run: .venv/.run  ## prompts -> dataset -> benchmark -> marts, quality gate, repo
 
 plan: .venv/.run  ## what `make run` would ask, cost and take; asks nothing
 	@$(BIN)/misalign plan $(ARGUMENTS)
+
+export: .venv/.run  ## the dataset as files into OUT, if the quality gate passes
+	@$(BIN)/misalign export "$(OUT)" --target "$(TARGET)"
 
 test: .venv/.dev lint  ## linters, types, unit tests, two whole builds
 	$(BIN)/python -m pytest

@@ -84,7 +84,7 @@ def _variables(options: argparse.Namespace) -> dict[str, Any]:
     if options.pairs:
         if options.prompts:
             raise InputError("--prompts and --pairs exclude each other", hint="give one of them")
-        variables["pairs_source"] = _where(options.pairs)
+        variables |= {"pairs_source": _where(options.pairs), "prompts_limit": options.limit}
     return variables
 
 

@@ -30,6 +30,7 @@ def read_source_pairs(meta: Mapping[str, Any], domains: Any, aliases: Any) -> pa
         dimension_of={row["domain"]: row["dimension"] for row in taxonomy},
         domains=domain_names(domains, aliases),
         unknown_labels=config.unknown_labels,
+        limit=config.prompts_limit,
     )
 
 

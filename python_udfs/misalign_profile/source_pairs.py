@@ -116,8 +116,11 @@ def read_pairs(
     dimension_of: Mapping[str, str],
     domains: Mapping[str, tuple[str, ...]],
     unknown_labels: str = "fail",
+    limit: int = 0,
 ) -> pa.Table:
     """Return one row per pair at ``path``, in file order (schema: ``SCHEMA``); none for ``""``.
+
+    ``limit``: pairs that can be used, the first ones, 0 = all; reading ends with the last of them.
 
     ``columns``: see ``columns_of``. ``chosen`` are the labels that count, one a dimension: of several
     the first that the first pair of the prompt violates, else the first. ``violates`` are those among
@@ -144,18 +147,28 @@ def read_pairs(
     }
     field_size = csv.field_size_limit(2**31 - 1)  # process-wide, hence put back
     try:
-        table = [
+        rows = (
             row
             for file in files
             if file.name not in twice  # an export has each split in both forms
             for number, (prompt, cells) in rows_in(file, wanted)
             for row in reader.pairs(file.name, number, prompt, cells)
-        ]
+        )
+        table = list(_first(rows, limit))
     finally:
         csv.field_size_limit(field_size)
     if unknown_labels == "fail":
         labels.refuse_unknown(where)
     return pa.Table.from_pylist(table, SCHEMA)
+
+
+def _first(rows: Iterator[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:
+    usable = 0
+    for row in rows:
+        yield row
+        usable += row["skip_reason"] is None
+        if limit and usable == limit:
+            return
 
 
 @dataclass(frozen=True, slots=True)

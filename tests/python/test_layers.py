@@ -150,13 +150,14 @@ def test_models_start_with_their_grain_and_every_column_is_described(manifest: M
         assert silent == [], node["name"]
 
 
-def test_the_exposures_name_what_the_gate_and_the_report_read(manifest: Manifest) -> None:
+def test_the_exposures_name_what_gate_report_and_export_read(manifest: Manifest) -> None:
     exposed = {e["name"]: set(e["depends_on"]["nodes"]) for e in manifest["exposures"].values()}
-    assert set(exposed) == {"report_page", "quality_gate"}
+    assert set(exposed) == {"report_page", "quality_gate", "export"}
     package = ROOT / "python_udfs" / "misalign_profile"
     readers = {
         "report_page": [*package.glob("report/*.py")],
         "quality_gate": [*package.glob("gate*.py"), *ROOT.glob("expectations/*.yml")],
+        "export": [*package.glob("export/*.py")],
     }
     for name, files in readers.items():
         text = "\n".join(path.read_text("utf-8") for path in files)

@@ -119,6 +119,16 @@ def test_what_cannot_be_used_stays_as_a_row_with_a_reason(
     assert [row["skip_reason"] for row in rows] == [None, reason]
 
 
+def test_a_limit_counts_pairs_that_can_be_used_and_reads_no_further(tmp_path: Path) -> None:
+    useless = ROW | {"aligned_response": ""}
+    unknown = ROW | {"domains": ["no such norm"]}
+    path = lines(tmp_path / "p.jsonl", useless, ROW, ROW | {"prompt": "May she?"}, unknown)
+    assert [r["skip_reason"] for r in read(path, limit=2)] == ["no_response", None, None]
+    assert len(read(path, limit=1)) == 2
+    with pytest.raises(InputError, match="no such norm"):
+        read(path)  # no limit: all of it is read
+
+
 def test_of_two_labels_in_a_dimension_one_counts_the_violated_one_first(tmp_path: Path) -> None:
     both = ROW | {"domains": ["arson", "theft"]}
     (row,) = read(lines(tmp_path / "p.jsonl", both | {"misaligned_violates": ["theft"]}))
