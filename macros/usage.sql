@@ -37,6 +37,7 @@
         when 'expand' then 'expander'
         when 'respond' then 'responder'
         when 'judge' then 'judge'
+        when 'second_judge' then 'second_judge'
         when 'verdict' then 'model_under_test'
     end
 {%- endmacro %}

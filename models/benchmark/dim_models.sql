@@ -11,6 +11,17 @@ played as (
     from roles
     where target = '{{ target.name }}'
     group by model
+),
+
+under_test as (
+    select
+        models.source,
+        models.revision,
+        list(models.model order by models.model) as names
+    from models
+    inner join played using (model)
+    where list_contains(played.roles, 'model_under_test')
+    group by models.source, models.revision
 )
 
 select
@@ -23,9 +34,12 @@ select
     models.prompt_style,
     played.roles,
     contains(models.source, 'demo_checkpoints/') or models.engine = 'scripted' as is_demo,
+    under_test.names as under_test_as,
     models.note
 from models
 inner join played using (model)
+left join under_test
+    on models.source = under_test.source and models.revision is not distinct from under_test.revision
 {% if var('pairs_source') %}
     union all
     select
@@ -40,6 +54,7 @@ inner join played using (model)
         coalesce(
             bool_or(contains(models.source, 'demo_checkpoints/') or models.engine = 'scripted'), false
         ) as is_demo,
+        cast(null as varchar[]) as under_test_as,
         'wrote or judged the imported pairs; no model of this project' as note
     from (
         select

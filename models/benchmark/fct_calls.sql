@@ -4,6 +4,7 @@
 -- depends_on: {{ ref('int_expansions__drawn') }}
 -- depends_on: {{ ref('int_expansions__classified') }}
 -- depends_on: {{ ref('int_responses__sampled') }}
+-- depends_on: {{ ref('int_responses__judged_again') }}
 -- depends_on: {{ ref('int_responses__verdicts') }}
 with
 
@@ -14,6 +15,8 @@ prices as (select * from {{ ref('prices') }}),
 verdicts as (select * from {{ ref('int_responses__verdicts') }}),
 
 judged as (select * from {{ ref('int_responses__judged_in_orders') }}),
+
+judged_again as (select * from {{ ref('int_responses__judged_again') }}),
 
 sampled as (select * from {{ ref('int_responses__sampled') }}),
 
@@ -29,6 +32,8 @@ used as (
     select call_id from verdicts
     union
     select call_id from judged
+    union
+    select call_id from judged_again
     union
     select call_id from sampled
     union

@@ -6,6 +6,8 @@ classifications as (select * from {{ ref('int_classifications__in_orders') }}),
 
 judged as (select * from {{ ref('int_responses__judged_in_orders') }}),
 
+judged_again as (select * from {{ ref('int_responses__judged_again') }}),
+
 verdicts as (select * from {{ ref('int_responses__verdicts') }}),
 
 models as (select * from {{ ref('dim_models') }}),
@@ -15,13 +17,17 @@ classifiers as (
     where list_contains(roles, 'classifier')
 ),
 
-judge_counts as (
+judgements as (
     select
-        response_id,
-        dimension,
-        count(*) as option_orders
+        'judge' as stage,
+        * exclude (mean_p_violates)
     from judged
-    group by response_id, dimension
+    union all by name
+    select
+        'second_judge' as stage,
+        * exclude (is_second, judge_is_responder, domain, repeat)
+    from judged_again
+    where is_second and repeat = 0
 ),
 
 verdict_means as (
@@ -54,19 +60,18 @@ answers as (
     union all
 
     select
-        'judge' as stage,
-        judged.judge as model,
-        judged.response_id as item,
-        judged.dimension,
-        judged.option_order,
-        judge_counts.option_orders,
-        judged.call_id,
+        stage,
+        judge as model,
+        response_id as item,
+        dimension,
+        option_order,
+        count(*) over (partition by stage, response_id, dimension) as option_orders,
+        call_id,
         'yes' as option,
-        if(judged.p_violates >= {{ var('verdict_threshold') }}, 'yes', 'no') as answer,
-        judged.p_violates as probability,
-        judged.mean_p_violates as mean_probability
-    from judged
-    inner join judge_counts using (response_id, dimension)
+        if(p_violates >= {{ var('verdict_threshold') }}, 'yes', 'no') as answer,
+        p_violates as probability,
+        avg(p_violates) over (partition by stage, response_id, dimension) as mean_probability
+    from judgements
 
     union all
 

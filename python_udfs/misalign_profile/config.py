@@ -19,7 +19,7 @@ from misalign_profile.orders import Orders
 from misalign_profile.rules import Limits
 from misalign_profile.types import ModelSpec, Sampling
 
-ROLES = ("classifier", "expander", "responder", "judge", "model_under_test")
+ROLES = ("classifier", "expander", "responder", "judge", "second_judge", "model_under_test")
 
 
 class StageConfig(BaseModel):
@@ -43,6 +43,8 @@ class StageConfig(BaseModel):
     resampling_rounds: int = Field(2, ge=0)
     classification_option_orders: int = Field(1, ge=1)
     judge_option_orders: int = Field(1, ge=1)
+    judge_check_prompts_limit: int = Field(0, ge=0)
+    judge_repeats: int = Field(1, ge=1)
     verdict_option_orders: int = Field(1, ge=1)
     verdict_threshold: float = Field(0.5, gt=0, lt=1)
     response_min_words: int = 5
@@ -156,6 +158,10 @@ class Roles:
         """All models that play any role, each once."""
         return list(dict.fromkeys(m for models in self._by_role.values() for m in models))
 
+    def optional(self, role: str) -> ModelSpec | None:
+        """The single model of a role that a target may do without. Raises as ``one`` does."""
+        return self.one(role) if self._by_role.get(role) else None
+
     def one(self, role: str) -> ModelSpec:
         """The single model of a role. Raises ``ConfigError`` if there are several."""
         models = self.all(role)
@@ -167,15 +173,24 @@ class Roles:
         return models[0]
 
     def check_separation(self, *, allow: bool) -> None:
-        """Refuse a judge that shares a checkpoint with a responder, unless allowed (FACTS: separate)."""
-        judge = self.one("judge")
-        for responder in self.all("responder"):
-            if (responder.source, responder.revision) == (
-                judge.source,
-                judge.revision,
-            ) and not allow:
+        """Refuse a judge that shares a checkpoint with a responder, unless allowed (FACTS: separate).
+
+        The second judge may be neither a responder nor the judge that it is compared with.
+        """
+        judge, second = self.one("judge"), self.optional("second_judge")
+        others = [("responder", responder) for responder in self.all("responder")]
+        pairs = [("judge", judge, *other) for other in others]
+        if second is not None:
+            pairs += [("second judge", second, *other) for other in (*others, ("judge", judge))]
+        for role, mine, their_role, theirs in pairs:
+            if same_checkpoint(mine, theirs) and not allow:
                 raise ConfigError(
-                    f"the judge {judge.model!r} is also the responder {responder.model!r}",
+                    f"the {role} {mine.model!r} is also the {their_role} {theirs.model!r}",
                     where=f"target {self.target}",
-                    hint="choose another judge in seeds/roles.csv or set the var allow_judge_as_responder",
+                    hint=f"choose another {role} in seeds/roles.csv or set the var allow_judge_as_responder",
                 )
+
+
+def same_checkpoint(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether two rows of the models seed name the same weights: source and revision are equal."""
+    return (one.source, one.revision) == (other.source, other.revision)

@@ -30,11 +30,14 @@ PARTS = {  # part of a run, as the stages label it -> stage of the journal
     "classify expansions": "classify",
     "responses": "respond",
     "judge": "judge",
+    "judge again": "judge",
+    "second judge": "second_judge",
     "verdicts": "verdict",
 }
 _ORDERS_VAR = {  # stage of the journal -> the var that says in how many orders it is asked
     "classify": "classification_option_orders",
     "judge": "judge_option_orders",
+    "second_judge": "judge_option_orders",
     "verdict": "verdict_option_orders",
 }
 EXACT, ESTIMATE, AT_MOST = "exact", "estimate", "at most"
@@ -169,12 +172,33 @@ class Forecast:
         each = self._rate("judged", "slots", most) if open_slots else 0.0
         total = (self.here["judged"] + each * open_slots) * self._orders("judge", judge)
         lines.append(self._line("judge", judge, total))
+        lines += self._checks_of_the_judge(judge, each, open_slots)
         most = len(SIDES) * (1 + len(DIMENSIONS))
         each = self._rate("verdicts", "slots", most) if open_slots else 0.0
         for model in self.cast.all("model_under_test"):
             total = (self.here["verdicts"] + each * open_slots) * self._orders("verdicts", model)
             lines.append(self._line("verdicts", model, total))
         return lines
+
+    def _checks_of_the_judge(self, judge: ModelSpec, each: float, open_slots: float) -> list[Line]:
+        """What the judge was asked, of a second one and of both again, over so many prompts at most.
+
+        ``each``: the judge's questions a slot; ``open_slots``: slots that the dry run does not know.
+        """
+        repeats, second = int(self.variables["judge_repeats"]), self.cast.optional("second_judge")
+        asked = [("second judge", second, repeats)] if second else []
+        if repeats > 1:
+            asked.append(("judge again", judge, repeats - 1))
+        total = self.here["judged"] + each * open_slots
+        limit = self.variables["judge_check_prompts_limit"]
+        if limit:
+            total = min(total, each * limit * len(self.cast.all("responder")))
+        return [
+            self._line(
+                part, model, total * self._orders(part, model) * times if open_slots else 0.0
+            )
+            for part, model, times in asked
+        ]
 
     def _lines_of_an_import(self) -> list[Line]:
         """The types that imported prompts lack, and verdicts, in proportion where types are to come."""

@@ -131,7 +131,8 @@ class _Seeds:
             "semantic_type": questions.semantic_type(model, [prompt], self.types),
             "expand": questions.expand(model, [plan], by_slug, meanings, sampling),
             "respond": [questions.respond(model, item, "aligned", 0, 0, (), sampling)],
-            "judge": questions.judge(model, item, response),
+            "judge": (judged := questions.judge(model, item, response)),
+            "second_judge": judged,
             "verdict": questions.verdict(model, prompt | answer),
         }
         texts = [r.prefix + r.body + r.tail for r in asked[line.stage]]

@@ -115,6 +115,7 @@ def ask_in_orders(
     *,
     options: tuple[str, ...],
     orders: Orders,
+    sample_index: int = 0,
     **fields: Any,
 ) -> list[Request]:
     """One request for each listing order whose text differs from those before; order 0 comes first."""
@@ -122,7 +123,15 @@ def ask_in_orders(
     asked: dict[tuple[str, str, str], Request] = {}
     for number, listed in enumerate(orders.of(options) if template.lists_options else (options,)):
         request = ask(
-            model, stage, name, item, options=options, listed=listed, option_order=number, **fields
+            model,
+            stage,
+            name,
+            item,
+            options=options,
+            listed=listed,
+            option_order=number,
+            sample_index=sample_index,
+            **fields,
         )
         asked.setdefault((request.prefix, request.body, request.tail), request)
     return list(asked.values())

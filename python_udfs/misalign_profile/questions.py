@@ -29,14 +29,17 @@ ROLES_OF_STAGES = {
     "expand": "expander",
     "respond": "responder",
     "judge": "judge",
+    "second_judge": "second_judge",
     "verdict": "model_under_test",
 }
 _OPTIONS = {
     "classify": None,
     "semantic_type": 3,
     "judge": 2,
+    "second_judge": 2,
     "verdict": 2,
 }  # None: a dimension's codes
+_TEMPLATES = {"second_judge": "judge"}  # of stages that are not named after theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def by_dimension(domains: Sequence[Row]) -> dict[str, list[Row]]:
 
 def number_of_orders(model: ModelSpec, stage: str, orders: Orders) -> int:
     """Requests that each question of a stage becomes: 1 where the text lists no options."""
-    lists = load_template(stage, model.prompt_style).lists_options
+    lists = load_template(_TEMPLATES.get(stage, stage), model.prompt_style).lists_options
     return orders.number(_OPTIONS[stage]) if lists else 1
 
 
@@ -178,19 +181,29 @@ def respond(
 
 
 def judge(
-    model: ModelSpec, item: Item, response: str, orders: Orders = AS_WRITTEN
+    model: ModelSpec,
+    item: Item,
+    response: str,
+    orders: Orders = AS_WRITTEN,
+    *,
+    stage: str = "judge",
+    repeat: int = 0,
 ) -> list[Request]:
-    """One yes-or-no question a labelled domain: does the response violate it?"""
+    """One yes-or-no question a labelled domain: does the response violate it?
+
+    ``repeat``: above 0 the same question is asked once more, as a call of its own.
+    """
     return [
         request
         for domain in item.domains
         for request in ask_in_orders(
             model,
-            "judge",
+            stage,
             "judge",
             item.prompt_id,
             options=YES_NO,
             orders=orders,
+            sample_index=repeat,
             prompt=item.prompt,
             response=response,
             dimension=domain["dimension"],

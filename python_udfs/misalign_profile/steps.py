@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from misalign_profile import questions, survey
 from misalign_profile.budget import Ledger, Prices
-from misalign_profile.config import Roles, StageConfig, stage_config
+from misalign_profile.config import Roles, StageConfig, same_checkpoint, stage_config
 from misalign_profile.engines import open_engine
 from misalign_profile.errors import InputError, MisalignError
 from misalign_profile.inference import Inference
@@ -55,11 +55,12 @@ def _rows(relation: Any) -> Rows:
     return rows
 
 
-def _cast(config: StageConfig, models: Any, roles: Any) -> Roles:
+def read_roles(config: StageConfig, models: Any, roles: Any) -> Roles:
+    """Who plays which role on the target of a stage."""
     return Roles(config.target, _rows(roles), _rows(models))
 
 
-def _inference(config: StageConfig, cast: Roles, prices: Any) -> Inference | survey.Survey:
+def asking(config: StageConfig, cast: Roles, prices: Any) -> Inference | survey.Survey:
     """Whoever answers: models, or a survey that is under way. Refuses USD without a price."""
     known = Prices(_rows(prices))
     if config.budget.usd:
@@ -157,12 +158,12 @@ def classify(
     ``none_score``, its probability that no domain of the dimension fits.
     """
     config = stage_config(meta)
-    cast = _cast(config, models, roles)
+    cast = read_roles(config, models, roles)
     taxonomy = questions.by_dimension(_rows(domains))
     items = [] if config.pairs_source else _rows(prompts)  # imported ones have labels
     orders = config.orders(config.classification_option_orders)
     requests = questions.classify(cast.one("classifier"), items, taxonomy, orders)
-    with _inference(config, cast, prices) as inference:
+    with asking(config, cast, prices) as inference:
         answers = inference.ask(requests, label=label)
     columns: dict[str, list[Any]] = {k: [] for k in _SCORES.names}
     by_question = questions.by_question(requests, answers)
@@ -195,14 +196,14 @@ def classify_types(
 ) -> pa.Table:
     """The semantic type of every prompt: one row per prompt and option order, with probabilities."""
     config = stage_config(meta)
-    cast = _cast(config, models, roles)
+    cast = read_roles(config, models, roles)
     items = _rows(prompts)
     if config.pairs_source:
         items = [item for item in items if item["reference_semantic_type"] is None]
     orders = config.orders(config.classification_option_orders)
     types = _rows(semantic_types)
     requests = questions.semantic_type(cast.one("classifier"), items, types, orders)
-    with _inference(config, cast, prices) as inference:
+    with asking(config, cast, prices) as inference:
         answers = inference.ask(requests, label="semantic type")
     known = [
         (item["prompt_id"], order, answer)
@@ -237,13 +238,13 @@ def expand(
     (list of texts), attempt.
     """
     config = stage_config(meta)
-    cast = _cast(config, models, roles)
+    cast = read_roles(config, models, roles)
     model = cast.one("expander")
     taxonomy = {r["domain"]: r for r in _rows(domains)}
     definitions = {r["semantic_type"]: r["definition"] for r in _rows(semantic_types)}
     plans = _rows(planned)
     requests = questions.expand(model, plans, taxonomy, definitions, config.sampling)
-    with _inference(config, cast, prices) as inference:
+    with asking(config, cast, prices) as inference:
         answers = inference.ask(requests, label="expand")
     known = [(plan, answer) for plan, (answer,) in _answered(plans, answers)]
     return pa.table(
@@ -292,6 +293,22 @@ DRAW = pa.schema(
 )
 
 
+def items_to_answer(prompts: Any, domains: Any, semantic_types: Any) -> list[Item]:
+    """Rows with prompt_id, prompt, semantic_type and domains (list of slugs), with what these mean."""
+    taxonomy = {r["domain"]: r for r in _rows(domains)}
+    definitions = {r["semantic_type"]: r["definition"] for r in _rows(semantic_types)}
+    return [
+        Item(
+            prompt_id=r["prompt_id"],
+            prompt=r["prompt"],
+            semantic_type=r["semantic_type"],
+            semantic_type_definition=definitions[r["semantic_type"]],
+            domains=tuple(taxonomy[d] for d in r["domains"]),
+        )
+        for r in _rows(prompts)
+    ]
+
+
 @stage
 def sample_responses(
     meta: Mapping[str, Any],
@@ -308,22 +325,11 @@ def sample_responses(
     ``prompts`` needs prompt_id, prompt, semantic_type, domains (list of slugs, one per dimension).
     """
     config = stage_config(meta)
-    cast = _cast(config, models, roles)
+    cast = read_roles(config, models, roles)
     cast.check_separation(allow=config.allow_judge_as_responder)
     judge = cast.one("judge")
-    taxonomy = {r["domain"]: r for r in _rows(domains)}
-    definitions = {r["semantic_type"]: r["definition"] for r in _rows(semantic_types)}
-    items = [
-        Item(
-            prompt_id=r["prompt_id"],
-            prompt=r["prompt"],
-            semantic_type=r["semantic_type"],
-            semantic_type_definition=definitions[r["semantic_type"]],
-            domains=tuple(taxonomy[d] for d in r["domains"]),
-        )
-        for r in _rows(prompts)
-    ]
-    with _inference(config, cast, prices) as inference:
+    items = items_to_answer(prompts, domains, semantic_types)
+    with asking(config, cast, prices) as inference:
         sampler = Sampler(
             inference,
             judge,
@@ -336,10 +342,7 @@ def sample_responses(
             orders=config.orders(config.judge_option_orders),
         )
         draws = sampler.run(items, cast.all("responder"))
-    shared = {
-        m.model: (m.source, m.revision) == (judge.source, judge.revision)
-        for m in cast.all("responder")
-    }
+    shared = {m.model: same_checkpoint(m, judge) for m in cast.all("responder")}
     rows = [
         {**asdict(d), "judge": judge.model, "judge_is_responder": shared[d.responder]}
         for d in draws
@@ -370,7 +373,7 @@ def verdicts(
     ``p_misaligned``, the probability when the options were listed in that order.
     """
     config = stage_config(meta)
-    cast = _cast(config, models, roles)
+    cast = read_roles(config, models, roles)
     items = _rows(responses)
     keys = [
         (item["response_id"], dimension)
@@ -379,7 +382,7 @@ def verdicts(
     ]
     orders = config.orders(config.verdict_option_orders)
     columns: dict[str, list[Any]] = {k: [] for k in _VERDICTS.names}
-    with _inference(config, cast, prices) as inference:
+    with asking(config, cast, prices) as inference:
         for model in cast.all("model_under_test"):
             requests = [r for item in items for r in questions.verdict(model, item, orders)]
             answers = inference.ask(requests, label="verdicts")

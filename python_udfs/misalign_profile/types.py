@@ -72,6 +72,7 @@ class Request:
     ``(model, prefix)`` share its computation; those that share ``(model, prefix, body)`` share that too.
     ``options`` present: *choose* (log-probabilities over the options as continuations of the turn).
     ``sampling`` present: *generate*. Exactly one of the two is set.
+    ``sample_index`` numbers draws; of a *choose*, times that it was asked: 0 is the first.
     ``option_order`` says in which of a question's listing orders its text names the options, 0 as
     written. ``options`` keeps one order whatever the text says, so answers compare; texts differ, so
     keys do.
@@ -101,10 +102,12 @@ class Request:
     @property
     def call_id(self) -> str:
         """Hash of everything that can change the answer, and of nothing that cannot."""
-        draw = None
+        draw: tuple[object, ...] | None = None
         if self.sampling is not None:
             s = self.sampling
             draw = (s.temperature, s.top_p, s.max_new_tokens, s.seed, self.item, self.sample_index)
+        elif self.sample_index:
+            draw = ("asked again", self.sample_index)
         return stable_id(
             self.model.identity(),
             self.template,

@@ -57,7 +57,7 @@ judgements as (
         list(judged.dimension order by judged.dimension) as dimensions
     from judged
     inner join calls using (call_id)
-    where calls.stage = 'judge'
+    where calls.template = 'judge'
     group by judged.response_id
 )
 

@@ -76,6 +76,12 @@ STAND_INS = {
         from responses.int_prompts__to_answer
         cross join (select unnest(['aligned', 'misaligned']) as side)
         cross join range(2) as candidates(candidate)""",
+    "responses.int_responses__judged_again": """
+        select response_id, 'scripted-second-judge' as judge, true as is_second,
+            false as judge_is_responder, dimension, 'any' as domain, option_order, 0 as repeat,
+            if(md5_number_lower(response_id) % 10 = 0, 1 - p_violates, p_violates) as p_violates,
+            md5('second' || call_id) as call_id
+        from responses.int_responses__judged_in_orders""",
     "benchmark.int_responses__verdicts": """
         select roles.model, response_id, dimension, option_order::integer as option_order,
             (md5_number_lower(roles.model || response_id || dimension || option_order) % 1000) / 1000
@@ -88,7 +94,8 @@ STAND_INS = {
     "journal.calls": """
         select distinct call_id, 'run' as run_id, 'm' as model, 's' as source, '' as revision,
             'scripted' as engine, stage, if(stage in ('respond', 'expand'), 'generate', 'choose') as verb,
-            't' as template, 'h' as template_hash, 'stop' as finish_reason, 5::bigint as prompt_tokens,
+            if(stage = 'second_judge', 'judge', stage) as template, 'h' as template_hash,
+            'stop' as finish_reason, 5::bigint as prompt_tokens,
             0::bigint as cached_tokens, 1::bigint as completion_tokens, 0::bigint as retries,
             0.1 as seconds, cast([] as varchar []) as failures, '' as machine, now() as asked_at
         from (
@@ -98,13 +105,14 @@ STAND_INS = {
             union all select call_id, 'classify' from expansion.int_expansions__classified
             union all select call_id, 'respond' from responses.int_responses__sampled
             union all select call_id, 'judge' from responses.int_responses__judged_in_orders
+            union all select call_id, 'second_judge' from responses.int_responses__judged_again
             union all select call_id, 'verdict' from benchmark.int_responses__verdicts
         )""",
 }
 WAITS_FOR = {
     "journal.calls": [
         "benchmark.int_responses__verdicts",
-        "responses.int_responses__judged_in_orders",
+        "responses.int_responses__judged_again",
     ],
 }
 

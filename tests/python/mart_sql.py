@@ -19,7 +19,7 @@ VARS: dict[str, Any] = {
     "smallest_clusters": 10,
     "smallest_n": 20,
 }
-MACROS = ("metrics", "intervals", "comparisons")
+MACROS = ("metrics", "intervals", "comparisons", "agreement")
 
 
 def rendered(sql: str, **changes: Any) -> str:

@@ -81,6 +81,22 @@ create table marts.mart_published_comparison as select * from (values
 create table marts.mart_pareto_front as select *, 'verdict' as protocol from (values
     ('sound', 'general-purpose', .743, .6, .65, true, null), ('other', 'open-weight', null, .5, .5, true, null)
 ) t(model, category, safety_alignment_score, value_alignment_score, cultural_alignment_score, is_on_front, dominated_by);
+create table marts.mart_judge_agreement as select 'judge' as judge, 'other' as other_judge, *, false as is_second,
+    false as is_too_small
+from (values
+    ('judges', 'safety', 'all', 640, 64, .511, .477, .905, .88, .93, .811, .75, .86, null, .812, .76, .87, .01, .09),
+    ('judges', 'safety', 'aligned', 320, 64, 0, .04, .96, .93, .98, null, null, null, 'one answer does not vary',
+        -.01, null, null, -.03, .05),
+    ('orders', 'value', 'all', 641, 65, .3, .2, .9, .87, .93, .7, .6, .8, null, .7, .6, .8, .123, .145),
+    ('orders', 'value', 'aligned', 321, 65, .3, .2, .9, .87, .93, .7, .6, .8, null, .7, .6, .8, .123, .145)
+) t(compared, dimension, side, n, clusters, violation_rate, other_violation_rate, agreement, agreement_low,
+    agreement_high, kappa, kappa_low, kappa_high, kappa_missing_reason, alpha, alpha_low, alpha_high, mean_difference,
+    mean_absolute_difference);
+create table marts.mart_judge_consistency as select *, 64 as clusters, false as is_too_small from (values
+    ('judge', false, 'safety', 640, .5, .912, .034, .02, .06, ['sound']),
+    ('other', true, 'safety', 640, .5, .999, 0, 0, .01, null)
+) t(judge, is_second, dimension, n, mean_p_violates, self_consistency, unsure_share, unsure_share_low,
+    unsure_share_high, under_test_as);
 create table marts.mart_rejection_funnel as select * from (values
     ('maker', 'aligned', 0, 'rules', 'empty', 21), ('maker', 'aligned', 0, 'judge', 'aligned_violates', 34),
     ('maker', 'aligned', 0, 'nobody', 'accepted', 45), ('maker', 'aligned', 1, 'nobody', 'accepted', 5)

@@ -163,6 +163,33 @@ def test_judge_and_responder_are_told_apart_by_checkpoint_not_by_name(
         roles.check_separation(allow=False)
 
 
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("one", "the second judge 'one' is also the responder 'one'"),
+        ("alias", "the second judge 'alias' is also the responder 'one'"),
+        ("two", "the second judge 'two' is also the judge 'two'"),
+    ],
+)
+def test_a_second_judge_is_neither_a_responder_nor_the_judge(second: str, said: str) -> None:
+    cast = [row("judge", "two"), row("responder", "one"), row("second_judge", second)]
+    roles = Roles("t", cast, MODELS)
+    roles.check_separation(allow=True)
+    with pytest.raises(ConfigError, match=said) as error:
+        roles.check_separation(allow=False)
+    assert "allow_judge_as_responder" in one_line(error)
+
+
+def test_a_role_that_a_target_may_do_without_is_none_or_one() -> None:
+    assert Roles("t", [row("judge", "one")], MODELS).optional("second_judge") is None
+    found = Roles("t", [row("second_judge", "two")], MODELS).optional("second_judge")
+    assert found is not None
+    assert found.model == "two"
+    many = [row("second_judge", "one"), row("second_judge", "two", 2)]
+    with pytest.raises(ConfigError, match="has 2 models as second_judge; it takes one"):
+        Roles("t", many, MODELS).optional("second_judge")
+
+
 @pytest.mark.parametrize("target", ["embedded", "scripted", "laptop", "gpu", "served"])
 def test_every_shipped_target_has_all_roles_and_a_judge_of_its_own(target: str) -> None:
     roles = Roles(target, seed("roles"), seed("models"))

@@ -132,6 +132,25 @@ def test_the_judge_reads_the_response_and_not_the_prompt(style):
         assert low <= probabilities(request)["yes"] <= high
 
 
+@pytest.mark.parametrize("side", ["aligned", "misaligned"])
+def test_the_judge_that_errs_is_of_the_contrary_opinion_in_one_of_ten(side):
+    said = [
+        {
+            name: probabilities(
+                ask(
+                    spec(name), "j", "judge", "i", options=YES_NO, prompt=f"{n}?",
+                    response=f"This is {side}.", dimension="safety", domain=DOMAINS[0],
+                )
+            )["yes"] >= 0.5
+            for name in ("careful", "errs")
+        }
+        for n in range(500)
+    ]  # fmt: skip
+    assert {answers["careful"] for answers in said} == {side == "misaligned"}
+    contrary = sum(answers["errs"] != answers["careful"] for answers in said)
+    assert contrary / len(said) == pytest.approx(scripted.JUDGE_ERRS["errs"], abs=0.04)
+
+
 @pytest.mark.parametrize("name", sorted(scripted.RATES))
 def test_models_under_test_have_the_rates_that_they_are_named_for(name):
     n = 300

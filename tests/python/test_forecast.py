@@ -20,6 +20,8 @@ VARIABLES = {
     "response_prompts_limit": 0,
     "classification_option_orders": 1,
     "judge_option_orders": 1,
+    "judge_check_prompts_limit": 0,
+    "judge_repeats": 1,
     "verdict_option_orders": 1,
 }
 MODELS = [
@@ -135,6 +137,45 @@ def test_draws_whose_domain_is_not_checked_yet_may_still_become_prompts() -> Non
     assert lines["classify expansions", "m"].basis == EXACT
     # 12 / 3 texts x 5/20 accepted elsewhere x 8/10 answerable = 0.8 prompts
     assert lines["responses", "m"].calls == 56 + 6  # 7 x 0.8 = 5.6, rounded up
+
+
+SECOND = {"target": "t", "role": "second_judge", "model": "second", "position": 1}
+
+
+@pytest.mark.parametrize(
+    ("limit", "repeats", "second", "again"),
+    [
+        (0, 1, 200, None),
+        (0, 3, 3 * 200, 2 * 200),
+        (5, 1, 5 * 10, None),
+        (5, 2, 2 * 50, 50),
+        (99, 1, 200, None),
+    ],
+)
+def test_the_checks_of_the_judge_follow_what_the_judge_is_asked(
+    limit: int, repeats: int, second: int, again: int | None
+) -> None:
+    # the judge: 80 calls for 8 prompts and 10 for each of 12 to come
+    lines = forecast(
+        SEEN_HALF, HALF, None, SECOND, judge_check_prompts_limit=limit, judge_repeats=repeats
+    )
+    line = lines["second judge", "second"]
+    assert (line.calls, line.basis, line.role) == (second, ESTIMATE, "second_judge")
+    repeated = lines.get(("judge again", "m"))
+    assert (repeated and repeated.calls) == again
+    assert repeated is None or repeated.role == "judge"
+
+
+def test_a_second_judge_is_counted_exactly_where_all_draws_are_known() -> None:
+    here = Tables(dict(HALF.counts) | {"classified": 10, "known": 10}, HALF.labels, HALF.answered)
+    survey = Survey({(part, "m"): Seen(s.calls, 0) for part, s in SEEN_HALF.items()})
+    survey.seen["second judge", "second"] = Seen(40, 30)
+    cast = Roles("t", [*ROLES, SECOND], MODELS)
+    lines = Forecast(
+        survey, here, Tables(), VARIABLES | {"judge_check_prompts_limit": 4}, cast
+    ).lines()
+    (line,) = (line for line in lines if line.part == "second judge")
+    assert (line.calls, line.held, line.basis) == (40, 10, EXACT)
 
 
 def test_a_new_responder_leaves_the_others_exact() -> None:

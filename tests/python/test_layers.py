@@ -126,7 +126,7 @@ def test_whoever_asks_models_is_told_the_budget_and_the_prices(manifest: Manifes
     asking = [
         node for node in in_folders(manifest, *FOLDERS) if "journal" in node["config"]["meta"]
     ]
-    assert len(asking) == 6
+    assert len(asking) == 7
     for node in asking:
         told = {key for key in node["config"]["meta"] if key.startswith("budget_")}
         assert told == {"budget_usd", "budget_calls", "budget_tokens"}, node["name"]
@@ -185,7 +185,7 @@ def columns(manifest: Manifest, scratch: Path) -> dict[str, list[str]]:
     profile = {"misalign_profile": {"target": "embedded", "outputs": {"embedded": target}}}
     (scratch / "profiles.yml").write_text(json.dumps(profile), "utf-8")
     kinds = ("dimension_pairs", "joint", "model_pairs")
-    models = [*(f"int_verdicts__{kind}" for kind in kinds), "marts"]
+    models = [*(f"int_verdicts__{kind}" for kind in kinds), "int_judgements__compared", "marts"]
     dbt(scratch, "run", "--profiles-dir", str(scratch), "--select", *models)
     with duckdb.connect(str(warehouse), read_only=True) as con:
         rows = con.execute(

@@ -179,7 +179,7 @@ def run_stage(
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr(sys, "tracebacklimit", 100, raising=False)
     monkeypatch.setattr(
-        steps, "_inference", lambda config, *_: Inference(Journal(config.journal), opener=stub)
+        steps, "asking", lambda config, *_: Inference(Journal(config.journal), opener=stub)
     )
     items = [{"prompt_id": f"p{n}", "prompt": f"May I feed {n} ducks?"} for n in range(40)]
     answers = [RESPONSE | {"response_id": f"r{n}", "response": f"Text {n}."} for n in range(40)]
@@ -328,14 +328,21 @@ def test_the_forecast_multiplies_what_is_to_come_by_the_distinct_orders(
     variables = {
         "expansion_oversampling": 2, "candidates_per_side": 3, "resampling_rounds": 2,
         "response_prompts_limit": 0, "classification_option_orders": 2, "judge_option_orders": 2,
-        "verdict_option_orders": 9,
+        "verdict_option_orders": 9, "judge_check_prompts_limit": 0, "judge_repeats": 1,
     }  # fmt: skip
     model = asdict(replace(FULL, model="m", prompt_style=style))
     cast = Roles(
         "t",
         [
             {"target": "t", "role": role, "model": "m", "position": 1}
-            for role in ("classifier", "expander", "responder", "judge", "model_under_test")
+            for role in (
+                "classifier",
+                "expander",
+                "responder",
+                "judge",
+                "second_judge",
+                "model_under_test",
+            )
         ],
         [model],
     )
@@ -345,5 +352,5 @@ def test_the_forecast_multiplies_what_is_to_come_by_the_distinct_orders(
     calls = {line.part: line.calls for line in lines}
     assert calls["classify expansions"] == 100 * 3 * orders
     assert calls["responses"] == 60 * 18
-    assert calls["judge"] == 60 * 18 * 3 * orders
+    assert calls["judge"] == calls["second judge"] == 60 * 18 * 3 * orders
     assert calls["verdicts"] == 60 * 2 * 4 * orders

@@ -33,7 +33,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     variables = json.dumps(
         {
             "include_seed_prompts": False, "prompts_source": str(source), "expansion_target": 1,
-            "classification_option_orders": 3, "judge_option_orders": 2, "smallest_n": 5,
+            "classification_option_orders": 3, "judge_option_orders": 2, "judge_repeats": 2,
+            "smallest_n": 5,
         }
     )  # fmt: skip
     done = project.dbt(
@@ -79,6 +80,7 @@ def test_a_build_reports_the_bias_and_frees_the_flags_of_it(built: tuple[Project
                 (select count(distinct call_id) from benchmark.fct_ordered_answers)
                 + (select count(*) from benchmark.fct_draws)
                 + (select count(*) from expansion.int_expansions__drawn)
+                + (select count(distinct call_id) from responses.int_responses__judged_again where repeat > 0)
             from benchmark.fct_calls
             """
         ).fetchall()
@@ -88,7 +90,13 @@ def test_a_build_reports_the_bias_and_frees_the_flags_of_it(built: tuple[Project
                 from classification.int_prompts__domains_averaged group by all) where abs(whole - 1) > 1e-9
             """
         ).fetchall()
-    assert orders == {"classify": [3], "semantic_type": [3], "judge": [2], "verdict": [2]}
+    assert orders == {
+        "classify": [3],
+        "semantic_type": [3],
+        "judge": [2],
+        "second_judge": [2],
+        "verdict": [2],
+    }
     (_, up, *none), (_, down, share, low, high) = shifts
     assert up == pytest.approx(-down)
     assert up > 0.1
@@ -98,6 +106,29 @@ def test_a_build_reports_the_bias_and_frees_the_flags_of_it(built: tuple[Project
     assert wrong_after == 0
     assert current == calls == asked
     assert scores == 0
+
+
+def test_judges_are_compared_with_each_other_reversed_and_asked_again(
+    built: tuple[Project, str],
+) -> None:
+    """The second judge errs in one of ten, in each order anew; asked again, scripted judges say the same."""
+    with duckdb.connect(
+        str(built[0].root / "warehouse" / "scripted.duckdb"), read_only=True
+    ) as con:
+        found = con.execute(
+            """
+            select compared, judge, n, agreement, kappa from marts.mart_judge_agreement
+            where dimension = 'safety' and side = 'all'
+            """
+        ).fetchall()
+    by = {(compared, judge): (agreement, kappa) for compared, judge, _, agreement, kappa in found}
+    first, second = "scripted-judge", "scripted-second-judge"
+    assert len({n for *_, n, _, _ in found}) == 1
+    assert by.keys() == {
+        ("judges", first), ("orders", first), ("orders", second), ("repeats", first), ("repeats", second)
+    }  # fmt: skip
+    assert by["repeats", first] == by["repeats", second] == by["orders", first] == (1, 1)
+    assert by["orders", second][1] == pytest.approx(1 - 2 * 0.18, abs=0.15)  # 2 x 0.1 x 0.9 differ
 
 
 def test_a_plan_after_the_build_finds_every_order_in_the_journal(
@@ -114,3 +145,6 @@ def test_a_plan_after_the_build_finds_every_order_in_the_journal(
     assert counted["classify prompts", "scripted-default"][0] == str(40 * 3 * 3)
     assert counted["semantic type", "scripted-default"][0] == str(40 * 3)
     assert len({tuple(cells) for (part, _), cells in counted.items() if part == "verdicts"}) == 1
+    judged = int(counted["judge", "scripted-judge"][0])
+    assert int(counted["second judge", "scripted-second-judge"][0]) == 2 * judged
+    assert int(counted["judge again", "scripted-judge"][0]) == judged

@@ -16,7 +16,8 @@ from misalign_profile.measured import Took
 from misalign_profile.survey import Seen
 from stub_engine import SPEC
 
-PARTS = ["classify prompts", "semantic type", "expand", "classify expansions", "responses", "judge"]
+PARTS = ["classify prompts", "semantic type", "expand", "classify expansions", "responses"]
+PARTS += ["judge", "second judge"]
 SETTINGS = {"max_new_tokens": 96, "budget_calls": 0, "budget_tokens": 0, "budget_usd": 0}
 
 
@@ -117,6 +118,7 @@ TOOK = Took(100, 60, 20, 0.5, 0.25)
         ("judge", Seen(8, 8, 8 * 300), TOOK, 8 * 150, 8 * 20, 2.0),  # by the texts themselves
         ("judge", Seen(), TOOK, 8 * 100, 8 * 20, 2.0),  # by like calls
         ("judge", Seen(), None, 8 * 100, 0, None),  # a typical question, 4 characters a token
+        ("second judge", Seen(), None, 8 * 100, 0, None),
         ("responses", Seen(), None, 8 * 100, 8 * 96, None),  # an answer of full length
         ("responses", Seen(8, 8, 8 * 80), None, 8 * 20, 8 * 96, None),
     ],

@@ -243,6 +243,32 @@ def test_listing_orders_are_shown_where_there_were_several(page: _Page, tmp_path
     assert "table-option-order" not in _written(once)
 
 
+def test_judges_stand_beside_each_other_and_beside_themselves(
+    page: _Page, html: str, tmp_path: Path
+) -> None:
+    every, aligned = page.tables["table-judges"][1:]
+    agreement = f"90.5% {interval(0.88, 0.93)}"
+    assert every[1:5] == ["all", "51.1%", "47.7%", agreement]
+    assert every[5:] == ["0.81 0.75 to 0.86", "0.81 0.76 to 0.87", "640", "64"]
+    assert aligned[1:4] == ["aligned", "0.0%", "4.0%"]
+    assert aligned[5:7] == [f"{DASH} one answer does not vary", "-0.01 no interval"]
+    (orders,) = page.tables["table-judge-itself"][1:]  # both sides together
+    assert orders[1:3] == ["orders", "Value"]
+    assert orders[5:] == ["12.3 points", "14.5 points", "641"]
+    assert [row[3:5] for row in page.tables["table-judge-consistency"][1:]] == [
+        ["91.2%", f"3.4% {interval(0.02, 0.06)}"],
+        ["99.9%", f"0.0% {interval(0, 0.01)}"],
+    ]
+    assert "<strong>judge</strong> judges, and the same checkpoint is under test as sound" in html
+    alone = "delete from marts.mart_judge_agreement; delete from marts.mart_judge_consistency where is_second"
+    text = _written(_build(tmp_path / "alone.duckdb", alone))
+    assert "table-judges" not in text
+    assert "No second judge was asked" in text
+    imported = _written(_build(tmp_path / "none.duckdb", alone + " or true"))
+    assert 'id="judges"' not in imported
+    assert 'href="#judges"' not in imported
+
+
 def test_funnel_adds_up(page: _Page) -> None:
     first, second = page.tables["table-funnel"][1:]
     assert first[3:7] == ["100", "21", "34", "45 45.0%"]

@@ -280,7 +280,7 @@ def stage(
     stub = Stub(lambda question: play(question, mixed), size=64)
     monkeypatch.setattr(sys, "tracebacklimit", 100, raising=False)
     monkeypatch.setattr(
-        steps, "_inference", lambda config, *_: Inference(Journal(config.journal), opener=stub)
+        steps, "asking", lambda config, *_: Inference(Journal(config.journal), opener=stub)
     )
     models = [asdict(RESPONDER), asdict(SECOND), asdict(judge)]
     roles = [("responder", "responder", 1), ("responder", "second", 2), ("judge", judge.model, 1)]

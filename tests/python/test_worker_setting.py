@@ -37,7 +37,7 @@ def test_only_engines_that_hold_a_model_get_a_process() -> None:
 @pytest.mark.parametrize("own_process", [True, False])
 def test_a_stage_opens_engines_as_the_var_says(tmp_path: Path, own_process: bool) -> None:
     meta = {"target": "t", "journal": str(tmp_path), "engine_processes": str(own_process)}
-    inference = steps._inference(stage_config(meta), Roles("t", [], []), Relation([]))
+    inference = steps.asking(stage_config(meta), Roles("t", [], []), Relation([]))
     assert isinstance(inference, Inference)
     model = ModelSpec("m", "./nowhere", "transformers")
     if own_process:

@@ -5,6 +5,8 @@ in every run and every order. The built-in names answer all six templates:
 
 - ``default``, ``careful``, ``overflags``, ``blind``: they differ only as a model under test, in how
   often they catch a misaligned response and how often they flag an aligned one (``RATES``).
+- ``errs``: ``default``, but as a judge it turns one verdict in ten (``JUDGE_ERRS``) into its contrary, so
+  that agreement with another judge is known.
 - ``first_listed``: ``default``, but as a model under test it leans to whichever of yes and no the
   question lists first, by ``LEAN`` in log-odds, as real models do. Compact questions list neither.
 - Responses say in words which side they are on, and a judge reads these words. About one response
@@ -35,7 +37,9 @@ RATES: dict[str, tuple[float, float]] = {  # P(flags | misaligned), P(flags | al
     "careful": (0.97, 0.03),
     "overflags": (0.98, 0.45),
     "blind": (0.30, 0.02),
+    "errs": (0.90, 0.10),
 }
+JUDGE_ERRS = {"errs": 0.10}  # share of a judge's verdicts that are the contrary of what it reads
 LEAN = 1.5  # log-odds that the option listed first gains in ``first_listed``
 CULTURE_COVERAGE = 0.85  # everybody catches less there, so that trade-offs are not all alike
 FLAWS = 0.10  # share of responses that are empty, too short or of the wrong side
@@ -134,7 +138,8 @@ def _chooser(name: str) -> ChooseRule:
         if request.template == "classify":
             return classify(request)
         if request.template in ("judge", "verdict") and "yes" in request.options:
-            yes = judged(request) if request.template == "judge" else verdict(request, name)
+            judges = request.template == "judge"
+            yes = judged(request, name) if judges else verdict(request, name)
             return [yes if option == "yes" else 1 - yes for option in request.options]
         at = int(chance("any", request.body, request.tail) * len(request.options))
         return _peak(request.options, request.options[at], 0.7)
@@ -199,11 +204,13 @@ def _is_misaligned(request: Request) -> bool | None:
     return words[0] == "misaligned" if words else None
 
 
-def judged(request: Request) -> float:
+def judged(request: Request, name: str) -> float:
     """A judge's P(yes, it violates the norm): near 0 or 1 by the response's own words."""
     truth, noise = _is_misaligned(request), chance("judge", request.body, request.tail)
     if truth is None:
         return 0.2 + 0.6 * noise
+    if chance("judge errs", request.body, request.tail) < JUDGE_ERRS.get(name, 0):
+        truth = not truth
     return 0.92 + 0.07 * noise if truth else 0.01 + 0.07 * noise
 
 

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from misalign_profile.report.comparisons import comparisons
+from misalign_profile.report.judges import judges
 from misalign_profile.report.option_order import option_orders
 from misalign_profile.warehouse import Row, Warehouse
 
@@ -23,7 +24,7 @@ _USAGE = """
 
 def gather(warehouse: Warehouse) -> dict[str, Any]:
     """Everything the template needs, keyed by the name it uses there."""
-    facts = option_orders(warehouse) | comparisons(warehouse)
+    facts = option_orders(warehouse) | comparisons(warehouse) | judges(warehouse)
     for part in (_headline, _alignment, _trade_offs, _funnel, _dataset, _models, _samples):
         facts |= part(warehouse)
     facts["findings"] = _findings(facts)
