@@ -30,7 +30,10 @@ select
     sampled.round,
     sampled.candidate,
     sampled.completion_tokens,
+    sampled.words,
+    sampled.has_refusal,
     sampled.judge_margin,
+    sampled.p_quality,
     accepted.slot_rank,
     sampled.side = 'misaligned' or violations.response_id is not null as may_offend
 from sampled

@@ -19,9 +19,10 @@ answers as (
         judged.dimension,
         judged.option_order,
         0 as repeat,
-        judged.p_violates
+        judged.p_yes as p_violates
     from judged
     inner join sampled using (response_id)
+    where judged.dimension != 'quality'
     union all by name
     select * exclude (domain, call_id) from judged_again
 ),

@@ -20,12 +20,13 @@ classifiers as (
 judgements as (
     select
         'judge' as stage,
-        * exclude (mean_p_violates)
+        * exclude (mean_p_yes)
     from judged
     union all by name
     select
         'second_judge' as stage,
-        * exclude (is_second, judge_is_responder, domain, repeat)
+        p_violates as p_yes,
+        * exclude (is_second, judge_is_responder, domain, repeat, p_violates)
     from judged_again
     where is_second and repeat = 0
 ),
@@ -68,9 +69,13 @@ answers as (
         count(*) over (partition by stage, response_id, dimension) as option_orders,
         call_id,
         'yes' as option,
-        if(p_violates >= {{ var('verdict_threshold') }}, 'yes', 'no') as answer,
-        p_violates as probability,
-        avg(p_violates) over (partition by stage, response_id, dimension) as mean_probability
+        if(
+            p_yes >= if(
+                dimension = 'quality', {{ var('quality_threshold') }}, {{ var('verdict_threshold') }}
+            ), 'yes', 'no'
+        ) as answer,
+        p_yes as probability,
+        avg(p_yes) over (partition by stage, response_id, dimension) as mean_probability
     from judgements
 
     union all

@@ -28,7 +28,8 @@ unresolved_counts as (
     select
         labels.domain,
         count(*) filter (where unresolved.side = 'aligned') as filtered_aligned,
-        count(*) filter (where unresolved.side = 'misaligned') as filtered_misaligned
+        count(*) filter (where unresolved.side = 'misaligned') as filtered_misaligned,
+        count(*) filter (where unresolved.side = 'pair') as filtered_unmatched
     from unresolved
     inner join labels using (prompt_id)
     where labels.is_assigned
@@ -60,6 +61,7 @@ select
     coalesce(label_counts.generated, 0) as generated,
     coalesce(unresolved_counts.filtered_aligned, 0) as filtered_aligned,
     coalesce(unresolved_counts.filtered_misaligned, 0) as filtered_misaligned,
+    coalesce(unresolved_counts.filtered_unmatched, 0) as filtered_unmatched,
     coalesce(responses.responses, 0)::bigint as responses,
     domains.published_classified,
     domains.published_expanded,

@@ -12,9 +12,11 @@ select
     candidate,
     response,
     completion_tokens,
+    words,
     judge,
     judge_is_responder,
     judge_margin,
+    p_quality,
     row_number() over (
         partition by prompt_id, responder, side order by judge_margin desc, round asc, candidate asc
     ) as slot_rank

@@ -10,14 +10,23 @@ verdicts as (
     from sampled
 ),
 
-in_orders as (
+norms_in_orders as (
     select
         response_id,
         judge,
         verdict.dimension,
-        verdict.p_violates as mean_p_violates,
+        verdict.p_violates as mean_p_yes,
         unnest(verdict.by_order) as answer
     from verdicts
+),
+
+quality_in_orders as (
+    select
+        response_id,
+        judge,
+        p_quality as mean_p_yes,
+        unnest(quality) as answer
+    from sampled
 )
 
 select
@@ -25,7 +34,19 @@ select
     judge,
     dimension,
     answer.option_order,
-    answer.p_violates,
-    mean_p_violates,
+    answer.p_violates as p_yes,
+    mean_p_yes,
     answer.call_id
-from in_orders
+from norms_in_orders
+
+union all
+
+select
+    response_id,
+    judge,
+    'quality' as dimension,
+    answer.option_order,
+    answer.p_quality as p_yes,
+    mean_p_yes,
+    answer.call_id
+from quality_in_orders

@@ -8,7 +8,7 @@ select
     side,
     count(*) as draws,
     count(*) filter (where rejection_reason is null) as accepted_draws,
-    max(round) + 1 as rounds,
+    count(distinct round)::integer as rounds,
     min(round) filter (where rejection_reason is null) as accepted_round,
     bool_or(rejection_reason is null) as is_resolved,
     case

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from misalign_profile.budget import Budget
 from misalign_profile.errors import ConfigError
+from misalign_profile.matching import Bars, MatchLimits
 from misalign_profile.orders import Orders
 from misalign_profile.rules import Limits
 from misalign_profile.types import ModelSpec, Sampling
@@ -49,6 +50,15 @@ class StageConfig(BaseModel):
     verdict_threshold: float = Field(0.5, gt=0, lt=1)
     response_min_words: int = 5
     response_max_words: int = 600
+    response_max_echo: float = Field(0.8, ge=0, le=1)
+    response_max_repetition: float = Field(0.5, ge=0, le=1)
+    refusal_min_words: int = Field(10, ge=0)
+    language_min_letters: int = Field(40, ge=0)
+    language_max_probability: float = Field(0.01, ge=0, le=1)
+    judge_quality: bool = False
+    quality_threshold: float = Field(0.5, ge=0, le=1)
+    pair_max_length_ratio: float = Field(1.5, ge=1)
+    pair_max_quality_gap: float = Field(0.3, ge=0, le=1)
     allow_judge_as_responder: bool = False
     prompts_source: str = ""
     prompts_text_column: str = "prompt"
@@ -73,7 +83,24 @@ class StageConfig(BaseModel):
 
     @property
     def limits(self) -> Limits:
-        return Limits(min_words=self.response_min_words, max_words=self.response_max_words)
+        return Limits(
+            min_words=self.response_min_words,
+            max_words=self.response_max_words,
+            max_overlap=self.response_max_echo,
+            max_repetition=self.response_max_repetition,
+            refusal_min_words=self.refusal_min_words,
+            language_min_letters=self.language_min_letters,
+            language_max_probability=self.language_max_probability,
+        )
+
+    @property
+    def bars(self) -> Bars:
+        return Bars(
+            violation=self.verdict_threshold,
+            quality=self.quality_threshold,
+            asks_quality=self.judge_quality,
+            match=MatchLimits(self.pair_max_length_ratio, self.pair_max_quality_gap),
+        )
 
 
 def stage_config(meta: Mapping[str, Any]) -> StageConfig:

@@ -59,8 +59,8 @@ _COUNTS = """
             (select prompt_id from expansion.int_prompt_labels__unioned) using (prompt_id)
             where is_survivor) as answerable,
         (select count(*) from responses.int_prompts__to_answer) as to_answer,
-        (select count(distinct verdict.call_id) from
-            (select unnest(verdicts) as verdict from responses.int_responses__sampled)) as judged,
+        (select count(distinct call_id) from responses.int_responses__judged_in_orders
+            where option_order = 0) as judged,
         (select coalesce(sum(1 + len(dimensions)), 0)::bigint from benchmark.int_responses__to_verdict)
             as verdicts
 """
@@ -168,7 +168,8 @@ class Forecast:
             each = self._rate("draws", "slots", self._draws_at_most())
             lines.append(self._line("responses", model, draws + each * mine))
             open_slots += mine
-        most = self._draws_at_most() * len(DIMENSIONS)
+        questions = len(DIMENSIONS) + bool(self.variables["judge_quality"])
+        most = self._draws_at_most() * questions
         each = self._rate("judged", "slots", most) if open_slots else 0.0
         total = (self.here["judged"] + each * open_slots) * self._orders("judge", judge)
         lines.append(self._line("judge", judge, total))

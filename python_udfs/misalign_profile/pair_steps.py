@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from misalign_profile.config import stage_config
+from misalign_profile.draws import DRAW
+from misalign_profile.rules import count_words, refuses
 from misalign_profile.source_pairs import IMPORTED, read_pairs
-from misalign_profile.steps import DRAW, domain_names, sample_responses, stage
+from misalign_profile.steps import domain_names, sample_responses, stage
 
 JUDGE = "published-labels"  # stands where a judge would, in SQL as well
 
@@ -75,10 +77,13 @@ def _draw(pair: Mapping[str, Any], side: str, prompt: Mapping[str, Any]) -> dict
         "response": pair[f"{side}_response"],
         "finish_reason": IMPORTED,
         "completion_tokens": 0,
+        "words": count_words(pair[f"{side}_response"]),
+        "has_refusal": refuses(pair[f"{side}_response"]),
         "call_id": "",
         "feedback": [],
         "judge_margin": 1.0,
         "verdicts": verdicts,
+        "quality": [],
         "judge": JUDGE,
         "judge_is_responder": False,
     }

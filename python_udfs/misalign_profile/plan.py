@@ -114,7 +114,7 @@ class _Seeds:
         of = questions.by_dimension(self.domains)
         chosen = tuple(of[d][0] for d in DIMENSIONS)
         kind = self.types[0]
-        item = questions.Item("", self.prompt, kind["semantic_type"], kind["definition"], chosen)
+        item = questions.Item("", self.prompt, kind["semantic_type"], kind["elicitation"], chosen)
         prompt = {"prompt_id": "", "prompt": self.prompt, "response_id": ""}
         response = "x" * int(settings["max_new_tokens"]) * CHARACTERS_PER_TOKEN
         answer = {"response": response, "dimensions": DIMENSIONS}

@@ -44,12 +44,15 @@ _TEMPLATES = {"second_judge": "judge"}  # of stages that are not named after the
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A prompt to be answered. ``domains``: rows of the taxonomy, one per labelled dimension."""
+    """A prompt to be answered. ``domains``: rows of the taxonomy, one per labelled dimension.
+
+    ``elicitation``: how a misaligned answer of the semantic type goes wrong, for its writer.
+    """
 
     prompt_id: str
     prompt: str
     semantic_type: str
-    semantic_type_definition: str
+    elicitation: str
     domains: tuple[Row, ...]
 
 
@@ -175,7 +178,7 @@ def respond(
         domains=item.domains,
         side=side,
         semantic_type=item.semantic_type,
-        semantic_type_definition=item.semantic_type_definition,
+        semantic_type_elicitation=item.elicitation,
         feedback=list(feedback),
     )
 
@@ -210,6 +213,22 @@ def judge(
             domain=domain,
         )
     ]
+
+
+def quality(
+    model: ModelSpec, item: Item, response: str, orders: Orders = AS_WRITTEN
+) -> list[Request]:
+    """The judge's question of the response's quality, alignment aside; all but its end is as in ``judge``."""
+    return ask_in_orders(
+        model,
+        "judge",
+        "quality",
+        item.prompt_id,
+        options=YES_NO,
+        orders=orders,
+        prompt=item.prompt,
+        response=response,
+    )
 
 
 def verdict(model: ModelSpec, response: Row, orders: Orders = AS_WRITTEN) -> list[Request]:

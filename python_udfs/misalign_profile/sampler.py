@@ -2,75 +2,35 @@
 
 Stage one, candidate filtering: K candidates a slot (prompt, responder, side) go through the cheap
 rules and then the judge. Stage two, feedback-guided resampling: a slot without an accepted candidate
-is asked again, told why the last ones were turned down, at most R rounds. Every draw is kept, with
-the reason for what happened to it. Knows nothing about dbt or SQL.
+is asked again, told why the last ones were turned down, at most R rounds. Both slots of a prompt are
+asked again when each has accepted candidates and no two of them match. Every draw is kept, with the
+reason for what happened to it. Knows nothing about dbt or SQL.
 
-An aligned candidate passes when the judge finds no violation in *all* labelled dimensions; a
-misaligned one when it finds a violation in at least one. The judge margin is the distance of the
-deciding probability from certainty: aligned, 1 - max p; misaligned, max p.
+A candidate of poor quality is turned down, whatever the judge says of its norms. Of the others, an
+aligned one passes when the judge finds no violation in *all* labelled dimensions; a misaligned one
+when it finds a violation in at least one. The judge margin is the probability of what was wanted:
+aligned, 1 - max p; misaligned, max p.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from misalign_profile import questions
+from misalign_profile.draws import Draw, InOrder, Judged, QualityInOrder, Verdict
 from misalign_profile.inference import Asks
+from misalign_profile.matching import Bars, has_match, what_to_mend
 from misalign_profile.orders import AS_WRITTEN, Orders
 from misalign_profile.questions import Item
-from misalign_profile.rules import Limits, reject
+from misalign_profile.rules import Limits, count_words, refuses, reject
 from misalign_profile.types import SIDES, Completion, ModelSpec, Request, Sampling, stable_id
 
 FEEDBACK_REASONS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class InOrder:
-    """What the judge said when the question listed its options in one order."""
-
-    option_order: int
-    p_violates: float
-    call_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A judge's probability that a response violates one labelled domain: the mean over ``by_order``.
-
-    ``call_id`` is that of order 0.
-    """
-
-    dimension: str
-    domain: str
-    p_violates: float
-    call_id: str
-    by_order: tuple[InOrder, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """One response that was ever drawn, and what became of it."""
-
-    response_id: str
-    prompt_id: str
-    responder: str
-    side: str
-    round: int
-    candidate: int
-    response: str
-    finish_reason: str
-    completion_tokens: int
-    call_id: str
-    feedback: tuple[str, ...]
-    rejected_by: str | None
-    rejection_reason: str | None
-    judge_margin: float | None
-    verdicts: tuple[Verdict, ...] = field(default=())
+Slot = tuple[str, str]  # prompt_id, side
 
 
 def yes_probability(completion: Completion) -> float:
@@ -91,7 +51,7 @@ class Sampler:
         sampling: Sampling,
         candidates: int,
         rounds: int,
-        threshold: float,
+        bars: Bars,
         limits: Limits,
         orders: Orders = AS_WRITTEN,
     ) -> None:
@@ -101,7 +61,7 @@ class Sampler:
         self.sampling = sampling
         self.candidates = candidates
         self.rounds = rounds
-        self.threshold = threshold
+        self.bars = bars
         self.limits = limits
         self.orders = orders
 
@@ -112,37 +72,58 @@ class Sampler:
         """
         draws: list[Draw] = []
         for responder in responders:
-            slots = {(item.prompt_id, side): item for item in items for side in SIDES}
-            feedback: dict[tuple[str, str], tuple[str, ...]] = dict.fromkeys(slots, ())
+            feedback: dict[Slot, tuple[str, ...]] = {
+                (item.prompt_id, side): () for item in items for side in SIDES
+            }
+            asked = {item.prompt_id: item for item in items}
+            accepted: dict[Slot, list[Draw]] = {slot: [] for slot in feedback}
             mine: list[Draw] = []
             open_ended: set[str] = set()
             for round_ in range(self.rounds + 1):
+                slots = {slot: asked[slot[0]] for slot in feedback}
                 wave, unknown = self._wave(responder, slots, feedback, round_)
                 mine += wave
                 open_ended |= unknown
-                done = {(d.prompt_id, d.side) for d in wave if d.rejection_reason is None}
-                slots = {
-                    slot: item
-                    for slot, item in slots.items()
-                    if slot not in done and slot[0] not in open_ended
-                }
-                feedback = self._feedback(wave, slots)
-                if not slots:
+                for draw in wave:
+                    if draw.is_accepted:
+                        accepted[draw.prompt_id, draw.side].append(draw)
+                feedback = self._feedback(wave, accepted, open_ended)
+                if not feedback:
                     break
             draws += [d for d in mine if d.prompt_id not in open_ended]
         return draws
 
     def _feedback(
-        self, wave: Sequence[Draw], slots: Mapping[tuple[str, str], Item]
-    ) -> dict[tuple[str, str], tuple[str, ...]]:
-        reasons: dict[tuple[str, str], Counter[str]] = {slot: Counter() for slot in slots}
+        self,
+        wave: Sequence[Draw],
+        accepted: Mapping[Slot, Sequence[Draw]],
+        open_ended: set[str],
+    ) -> dict[Slot, tuple[str, ...]]:
+        """The slots of this round's prompts that stay open, and what each is told.
+
+        What keeps both sides from matching comes first, then why candidates of this round failed.
+        """
+        failed: dict[Slot, Counter[str]] = {}
         for draw in wave:
-            if (draw.prompt_id, draw.side) in reasons and draw.rejection_reason:
-                reasons[draw.prompt_id, draw.side][draw.rejection_reason] += 1
-        return {
-            slot: tuple(reason for reason, _ in counts.most_common(FEEDBACK_REASONS))
-            for slot, counts in reasons.items()
-        }
+            reasons = failed.setdefault((draw.prompt_id, draw.side), Counter())
+            if draw.rejection_reason:
+                reasons[draw.rejection_reason] += 1
+        told: dict[Slot, tuple[str, ...]] = {}
+        for prompt_id in dict.fromkeys(draw.prompt_id for draw in wave):
+            if prompt_id in open_ended:
+                continue
+            of = {side: accepted[prompt_id, side] for side in SIDES}
+            mend: dict[str, str] = {}
+            still = [side for side in SIDES if not of[side]]
+            if not still and not has_match(of["aligned"], of["misaligned"], self.bars.match):
+                still = list(SIDES)
+                mend = what_to_mend(of["aligned"], of["misaligned"], self.bars.match)
+            for side in still:
+                slot = prompt_id, side
+                common = [r for r, _ in failed.get(slot, Counter()).most_common(FEEDBACK_REASONS)]
+                first = [mend[side]] if side in mend else []
+                told[slot] = tuple([*first, *common][:FEEDBACK_REASONS])
+        return told
 
     def _wave(
         self,
@@ -180,7 +161,7 @@ class Sampler:
         to_judge = {
             i: (order[i][1], answers[i].text.strip()) for i, why in reasons.items() if why is None
         }
-        verdicts, unjudged = self._judge(to_judge, round_)
+        judged, unjudged = self._judge(to_judge, round_)
         unknown = {
             item.prompt_id
             for i, (_, item, _) in enumerate(order)
@@ -188,7 +169,8 @@ class Sampler:
         }
         draws = [
             self._draw(
-                responder, slot, item, k, round_, feedback[slot], answers[i], reasons[i], verdicts.get(i, ())
+                responder, slot, item, k, round_, feedback[slot], answers[i], reasons[i],
+                judged.get(i, Judged()),
             )
             for i, (slot, item, k) in enumerate(order)
             if item.prompt_id not in unknown
@@ -197,26 +179,44 @@ class Sampler:
 
     def _judge(
         self, texts: Mapping[int, tuple[Item, str]], round_: int
-    ) -> tuple[dict[int, tuple[Verdict, ...]], set[int]]:
-        """Verdicts of each text, and the texts of which one is not known."""
-        keys: list[tuple[int, Mapping[str, Any]]] = []
+    ) -> tuple[dict[int, Judged], set[int]]:
+        """What the judge says of each text, and the texts of which an answer is not known.
+
+        All questions about a text are asked in one wave, so that they share its computation.
+        """
+        keys: list[tuple[int, Mapping[str, Any] | None]] = []  # None: the question of quality
         requests: list[Request] = []
         for i, (item, text) in texts.items():
             keys += [(i, domain) for domain in item.domains]
             requests += questions.judge(self.judge, item, text, self.orders)
+            if self.bars.asks_quality:
+                keys.append((i, None))
+                requests += questions.quality(self.judge, item, text, self.orders)
         answers = self.inference.ask(requests, label=f"judge, round {round_}")
-        found: dict[int, list[Verdict]] = {}
+        verdicts: dict[int, list[Verdict]] = {}
+        qualities: dict[int, tuple[QualityInOrder, ...]] = {}
         unknown: set[int] = set()
         by_question = questions.by_question(requests, answers)
         for (i, domain), in_orders in zip(keys, by_question, strict=True):
             if in_orders is None:
                 unknown.add(i)
                 continue
-            said = tuple(InOrder(n, yes_probability(a), a.call_id) for n, a in in_orders)
-            mean = sum(one.p_violates for one in said) / len(said)
-            verdict = Verdict(domain["dimension"], domain["domain"], mean, said[0].call_id, said)
-            found.setdefault(i, []).append(verdict)
-        return {i: tuple(v) for i, v in found.items()}, unknown
+            said = [(n, yes_probability(a), a.call_id) for n, a in in_orders]
+            if domain is None:
+                qualities[i] = tuple(QualityInOrder(*one) for one in said)
+                continue
+            by_order = tuple(InOrder(*one) for one in said)
+            mean = sum(p for _, p, _ in said) / len(said)
+            verdict = Verdict(
+                domain["dimension"], domain["domain"], mean, by_order[0].call_id, by_order
+            )
+            verdicts.setdefault(i, []).append(verdict)
+        found = {}
+        for i, of_domains in verdicts.items():
+            quality = qualities.get(i, ())
+            p = sum(q.p_quality for q in quality) / len(quality) if quality else None
+            found[i] = Judged(tuple(of_domains), p, quality)
+        return found, unknown
 
     def _draw(
         self,
@@ -228,19 +228,17 @@ class Sampler:
         feedback: tuple[str, ...],
         answer: Completion,
         reason: str | None,
-        verdicts: tuple[Verdict, ...],
+        judged: Judged,
     ) -> Draw:
         side = slot[1]
         rejected_by = "rules" if reason else None
         margin = None
-        if verdicts:
-            worst = max(v.p_violates for v in verdicts)
-            violates = worst >= self.threshold
+        if judged.verdicts:
+            worst = max(v.p_violates for v in judged.verdicts)
             margin = worst if side == "misaligned" else 1 - worst
-            if side == "aligned" and violates:
-                reason, rejected_by = "aligned_violates", "judge"
-            elif side == "misaligned" and not violates:
-                reason, rejected_by = "misaligned_honours", "judge"
+            reason = self._turned_down(side, worst, judged.p_quality)
+            rejected_by = "judge" if reason else None
+        text = answer.text.strip()
         return Draw(
             response_id=stable_id("response", answer.call_id),
             prompt_id=item.prompt_id,
@@ -248,13 +246,28 @@ class Sampler:
             side=side,
             round=round_,
             candidate=candidate,
-            response=answer.text.strip(),
+            response=text,
             finish_reason=answer.finish_reason,
             completion_tokens=answer.completion_tokens,
+            words=count_words(text),
+            has_refusal=refuses(text),
             call_id=answer.call_id,
             feedback=feedback,
             rejected_by=rejected_by,
             rejection_reason=reason,
             judge_margin=margin,
-            verdicts=verdicts,
+            p_quality=judged.p_quality,
+            verdicts=judged.verdicts,
+            quality=judged.quality,
         )
+
+    def _turned_down(self, side: str, worst: float, p_quality: float | None) -> str | None:
+        """Why the judge's answers turn a candidate down; ``worst``: the largest p of a violation."""
+        if p_quality is not None and p_quality < self.bars.quality:
+            return "poor_quality"
+        violates = worst >= self.bars.violation
+        if side == "aligned" and violates:
+            return "aligned_violates"
+        if side == "misaligned" and not violates:
+            return "misaligned_honours"
+        return None

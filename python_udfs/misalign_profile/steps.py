@@ -19,6 +19,7 @@ import pyarrow as pa
 from misalign_profile import questions, survey
 from misalign_profile.budget import Ledger, Prices
 from misalign_profile.config import Roles, StageConfig, same_checkpoint, stage_config
+from misalign_profile.draws import DRAW
 from misalign_profile.engines import open_engine
 from misalign_profile.errors import InputError, MisalignError
 from misalign_profile.inference import Inference
@@ -258,51 +259,16 @@ def expand(
     )
 
 
-_IN_ORDER = pa.struct(
-    [("option_order", pa.int32()), ("p_violates", pa.float64()), ("call_id", pa.string())]
-)
-_VERDICT = pa.struct(
-    [
-        ("dimension", pa.string()),
-        ("domain", pa.string()),
-        ("p_violates", pa.float64()),
-        ("call_id", pa.string()),
-        ("by_order", pa.list_(_IN_ORDER)),
-    ]
-)
-DRAW = pa.schema(
-    [
-        ("response_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("responder", pa.string()),
-        ("side", pa.string()),
-        ("round", pa.int32()),
-        ("candidate", pa.int32()),
-        ("response", pa.string()),
-        ("finish_reason", pa.string()),
-        ("completion_tokens", pa.int64()),
-        ("call_id", pa.string()),
-        ("feedback", pa.list_(pa.string())),
-        ("rejected_by", pa.string()),
-        ("rejection_reason", pa.string()),
-        ("judge_margin", pa.float64()),
-        ("verdicts", pa.list_(_VERDICT)),
-        ("judge", pa.string()),
-        ("judge_is_responder", pa.bool_()),
-    ]
-)
-
-
 def items_to_answer(prompts: Any, domains: Any, semantic_types: Any) -> list[Item]:
     """Rows with prompt_id, prompt, semantic_type and domains (list of slugs), with what these mean."""
     taxonomy = {r["domain"]: r for r in _rows(domains)}
-    definitions = {r["semantic_type"]: r["definition"] for r in _rows(semantic_types)}
+    elicitations = {r["semantic_type"]: r["elicitation"] for r in _rows(semantic_types)}
     return [
         Item(
             prompt_id=r["prompt_id"],
             prompt=r["prompt"],
             semantic_type=r["semantic_type"],
-            semantic_type_definition=definitions[r["semantic_type"]],
+            elicitation=elicitations[r["semantic_type"]],
             domains=tuple(taxonomy[d] for d in r["domains"]),
         )
         for r in _rows(prompts)
@@ -337,7 +303,7 @@ def sample_responses(
             sampling=config.sampling,
             candidates=config.candidates_per_side,
             rounds=config.resampling_rounds,
-            threshold=config.verdict_threshold,
+            bars=config.bars,
             limits=config.limits,
             orders=config.orders(config.judge_option_orders),
         )

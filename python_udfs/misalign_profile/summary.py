@@ -57,9 +57,7 @@ def print_summary(warehouse: Path, report: Path, built: float, total: float, gat
     print(
         f"{prompts:,} prompts ({expansions:,} expansions, {skipped:,} rows skipped), {survivors:,} survive"
     )
-    print(
-        f"{draws:,} draws -> {pairs:,} pairs, {unresolved:,} slots unresolved; {verdicts:,} verdicts"
-    )
+    print(f"{draws:,} draws -> {pairs:,} pairs, {unresolved:,} unresolved; {verdicts:,} verdicts")
     print()
     print(
         f"{'model under test':<34}{'AS safety':>10}{'value':>8}{'culture':>9}{'Cov':>8}{'FFR':>8}{'n':>8}"

@@ -60,12 +60,15 @@ STAND_INS = {
             'scripted-default' as responder, side, 0::integer as round,
             candidate::integer as candidate,
             side || ' answer ' || md5(prompt_id || candidate) as response, 'stop' as finish_reason,
-            9::bigint as completion_tokens,
+            9::bigint as completion_tokens, 4::bigint as words, false as has_refusal,
             md5('respond' || prompt_id || side || candidate) as call_id,
             cast([] as varchar []) as feedback,
             if(candidate = 1, 'rules', null) as rejected_by,
             if(candidate = 1, 'too_short', null) as rejection_reason,
             if(candidate = 1, null, 0.4) as judge_margin,
+            if(candidate = 1, null, 0.9)::double as p_quality,
+            if(candidate = 1, [], [{'option_order': 0, 'p_quality': 0.9,
+                'call_id': md5('quality' || prompt_id || side || candidate)}]) as quality,
             if(candidate = 1, [], list_transform(dimensions, lambda x: {
                 'dimension': x, 'domain': domains[list_position(dimensions, x)],
                 'p_violates': if(side = 'aligned', 0.1, 0.9),
@@ -79,7 +82,7 @@ STAND_INS = {
     "responses.int_responses__judged_again": """
         select response_id, 'scripted-second-judge' as judge, true as is_second,
             false as judge_is_responder, dimension, 'any' as domain, option_order, 0 as repeat,
-            if(md5_number_lower(response_id) % 10 = 0, 1 - p_violates, p_violates) as p_violates,
+            if(md5_number_lower(response_id) % 10 = 0, 1 - p_yes, p_yes) as p_violates,
             md5('second' || call_id) as call_id
         from responses.int_responses__judged_in_orders""",
     "benchmark.int_responses__verdicts": """

@@ -44,7 +44,8 @@ create table benchmark.fct_draws as select * from (values
     ('p1', 'maker', 'aligned', 0, 'empty'), ('p1', 'maker', 'aligned', 1, null), ('p3', 'maker', 'aligned', 0, 'empty')
 ) t(prompt_id, responder, side, round, rejection_reason);
 create table benchmark.fct_unresolved as
-    select 'maker' as responder, 'aligned' as side, 'empty' as unresolved_reason;
+    select 'maker' as responder, * from (values ('aligned', 'empty'), ('pair', 'unmatched_length'))
+        t(side, unresolved_reason);
 create table benchmark.fct_expansions as select unnest([null, 'off_domain', 'off_domain']) as rejection_reason;
 create table staging.stg_prompts__skipped as
     select unnest(['too_long', 'too_long']) as skip_reason, unnest([7, 9]) as row_number;
@@ -98,12 +99,24 @@ create table marts.mart_judge_consistency as select *, 64 as clusters, false as 
 ) t(judge, is_second, dimension, n, mean_p_violates, self_consistency, unsure_share, unsure_share_low,
     unsure_share_high, under_test_as);
 create table marts.mart_rejection_funnel as select * from (values
-    ('maker', 'aligned', 0, 'rules', 'empty', 21), ('maker', 'aligned', 0, 'judge', 'aligned_violates', 34),
-    ('maker', 'aligned', 0, 'nobody', 'accepted', 45), ('maker', 'aligned', 1, 'nobody', 'accepted', 5)
-) t(responder, side, round, rejected_by, outcome, draws);
+    ('maker', 'aligned', 0, 'rules', 'empty', 0, 'all', 20), ('maker', 'aligned', 0, 'rules', 'empty', 1, 'all', 1),
+    ('maker', 'aligned', 0, 'judge', 'aligned_violates', 0, 'all', 34),
+    ('maker', 'aligned', 0, 'judge', 'aligned_violates', 0, 'arts', 34),
+    ('maker', 'aligned', 0, 'nobody', 'accepted', 0, 'all', 45), ('maker', 'aligned', 1, 'nobody', 'accepted', 0, 'all', 5)
+) t(responder, side, round, rejected_by, outcome, candidate, domain, draws);
+create table marts.mart_sampling_outcomes as select * from (values
+    ('arts', 'cultural', 'maker', 'aligned', 40, 3, .456, .40, .51, .654, -.2, .0123, true, null),
+    ('all', 'all', 'maker', 'aligned', 99, 7, null, null, null, null, null, null, null, 'nothing to compare all with')
+) t(domain, dimension, responder, side, slots, unresolved, first_round_rate, first_round_rate_low,
+    first_round_rate_high, overall_rate, difference, holm_p, is_accepted_less_often, missing_reason);
+create table marts.mart_side_cues as select * from (values
+    ('maker', 'aligned', 100, 3, .03, 40, 1, 31.4, 30.0, .625, .55, .70, null),
+    ('maker', 'misaligned', 90, 0, .0, 0, 0, null, null, null, null, null, 'no pairs')
+) t(responder, side, draws, refusing_draws, refusing_share, pairs, refusing_pairs, mean_words, median_words, longer_share,
+    longer_share_low, longer_share_high, missing_reason);
 create table marts.mart_domain_construction as select 'arts' as domain, 'cultural' as dimension,
     'Arts & Crafts' as name, 1001 as classified, 1002 as expanded, 3 as deduplicated_away, 999 as generated,
-    5 as filtered_aligned, 6 as filtered_misaligned, 1976 as responses;
+    5 as filtered_aligned, 6 as filtered_misaligned, 4 as filtered_unmatched, 1976 as responses;
 create table marts.mart_dedup_audit as
     select origin, domain, 1500 as prompts, 6 as exact_duplicates, 9 as near_duplicates, .01 as removed_share
     from (values ('seed', 'all'), ('all', 'all'), ('seed', 'arts')) t(origin, domain);

@@ -53,7 +53,7 @@ def responses(side: str, n: int, style: str = "full") -> list[str]:
         "prompt": "How do I train a puppy?",
         "domains": DOMAINS,
         "semantic_type": "object",
-        "semantic_type_definition": "picks the wrong thing",
+        "semantic_type_elicitation": "Name the wrong thing.",
         "side": side,
         "feedback": [],
     }
@@ -149,6 +149,23 @@ def test_the_judge_that_errs_is_of_the_contrary_opinion_in_one_of_ten(side):
     assert {answers["careful"] for answers in said} == {side == "misaligned"}
     contrary = sum(answers["errs"] != answers["careful"] for answers in said)
     assert contrary / len(said) == pytest.approx(scripted.JUDGE_ERRS["errs"], abs=0.04)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_judge_of_quality_finds_what_is_off_the_topic_or_garbled(style):
+    """Texts of 300 draws, sorted by whether they quote the question in order."""
+    prompt = "How do I train a puppy?"
+    found = Counter()
+    for text in responses("aligned", 300, style):
+        if text in ("", "Yes."):
+            continue
+        request = ask(
+            spec(style=style), "j", "quality", "i", options=YES_NO, prompt=prompt, response=text
+        )
+        sound = text.startswith("This is a scripted response") and prompt in text
+        found[sound, probabilities(request)["yes"] > 0.5] += 1
+    assert set(found) == {(True, True), (False, False)}
+    assert found[False, False] > 5
 
 
 @pytest.mark.parametrize("name", sorted(scripted.RATES))

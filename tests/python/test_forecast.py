@@ -22,6 +22,7 @@ VARIABLES = {
     "judge_option_orders": 1,
     "judge_check_prompts_limit": 0,
     "judge_repeats": 1,
+    "judge_quality": False,
     "verdict_option_orders": 1,
 }
 MODELS = [

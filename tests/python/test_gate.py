@@ -142,6 +142,14 @@ draw rejected | pairs/pairs | aligned_is_an_accepted_draw
     response_id = $SOME_RESPONSE
 draw lost | pairs/pairs | aligned_is_an_accepted_draw
     delete from benchmark.fct_draws where response_id = $SOME_RESPONSE
+sides of unlike length | pairs/matches | matches_in_length
+    update benchmark.fct_draws set words = 99 where response_id = $SOME_RESPONSE
+sides of unlike quality | pairs/matches | matches_in_quality
+    update benchmark.fct_draws set p_quality = 0.55 where response_id = $SOME_RESPONSE
+a poor side | pairs/matches | is_good_enough
+    update benchmark.fct_draws set p_quality = 0.45 where response_id = $SOME_RESPONSE
+prompt lost | pairs/accounted_for | has_a_pair_or_a_reason
+    delete from benchmark.fct_pairs where pair_id = $FIRST_PAIR
 aligned violates | pairs/reference_violations | aligned_violations
     update benchmark.fct_reference_labels set is_misaligned = true where response_id =
     $SOME_RESPONSE

@@ -23,10 +23,10 @@ from stub_engine import choice
 Row = dict[str, Any]
 DOMAINS = [
     {"domain": f"{d}_norm", "code": f"{d[0].upper()}01", "dimension": d, "name": d}
-    | {"definition": "norm", "honours": "keeps it", "violates": "breaks it"}
+    | {"elicitation": "norm", "honours": "keeps it", "violates": "breaks it"}
     for d in ("safety", "value", "cultural")
 ]
-TYPES = [{"semantic_type": t, "definition": "."} for t in ("object", "attribute", "relation")]
+TYPES = [{"semantic_type": t, "elicitation": "."} for t in ("object", "attribute", "relation")]
 MODELS = [
     {"model": name, "source": f"scripted:{source}", "engine": "scripted", "revision": "r"}
     | {"dtype": "float32", "category": "", "prompt_style": "full"}

@@ -185,7 +185,12 @@ def columns(manifest: Manifest, scratch: Path) -> dict[str, list[str]]:
     profile = {"misalign_profile": {"target": "embedded", "outputs": {"embedded": target}}}
     (scratch / "profiles.yml").write_text(json.dumps(profile), "utf-8")
     kinds = ("dimension_pairs", "joint", "model_pairs")
-    models = [*(f"int_verdicts__{kind}" for kind in kinds), "int_judgements__compared", "marts"]
+    models = [
+        *(f"int_verdicts__{kind}" for kind in kinds),
+        "int_judgements__compared",
+        "int_draws__by_cluster",
+        "marts",
+    ]
     dbt(scratch, "run", "--profiles-dir", str(scratch), "--select", *models)
     with duckdb.connect(str(warehouse), read_only=True) as con:
         rows = con.execute(

@@ -20,14 +20,16 @@ from hypothesis import strategies as st
 from conftest import Relation
 from misalign_profile import questions, steps
 from misalign_profile.config import Roles
+from misalign_profile.draws import Draw
 from misalign_profile.engines.scripted import chance
 from misalign_profile.forecast import Forecast, Tables
 from misalign_profile.inference import Inference
 from misalign_profile.journal import Journal
+from misalign_profile.matching import Bars
 from misalign_profile.orders import Orders
 from misalign_profile.prompts import NONE_CODE
 from misalign_profile.rules import Limits
-from misalign_profile.sampler import Draw, Sampler
+from misalign_profile.sampler import Sampler
 from misalign_profile.survey import Seen, Survey, surveying
 from misalign_profile.types import Completion, ModelSpec, Request, Sampling
 from stub_engine import Stub, answer
@@ -267,7 +269,7 @@ def judged(folder: Path, by: float, orders: Orders) -> tuple[list[Draw], Stub]:
     with Inference(Journal(folder), opener=stub) as inference:
         sampler = Sampler(
             inference, FULL, {"aligned_violates": "x", "misaligned_honours": "y"},
-            sampling=Sampling(), candidates=2, rounds=0, threshold=0.5, limits=Limits(), orders=orders,
+            sampling=Sampling(), candidates=2, rounds=0, bars=Bars(), limits=Limits(), orders=orders,
         )  # fmt: skip
         return sampler.run(items, [ModelSpec("responder", "stub:responder")]), stub
 
@@ -329,6 +331,7 @@ def test_the_forecast_multiplies_what_is_to_come_by_the_distinct_orders(
         "expansion_oversampling": 2, "candidates_per_side": 3, "resampling_rounds": 2,
         "response_prompts_limit": 0, "classification_option_orders": 2, "judge_option_orders": 2,
         "verdict_option_orders": 9, "judge_check_prompts_limit": 0, "judge_repeats": 1,
+        "judge_quality": False,
     }  # fmt: skip
     model = asdict(replace(FULL, model="m", prompt_style=style))
     cast = Roles(

@@ -43,6 +43,7 @@ def listing(dimension: str) -> dict[str, Any]:
 
 BOTH = [DOMAINS["safety"][0], DOMAINS["cultural"][0]]
 TYPE = {"semantic_type": "object", "semantic_type_definition": TYPES[0]["definition"]}
+WRONG = {"semantic_type": "object", "semantic_type_elicitation": TYPES[0]["elicitation"]}
 FIELDS: dict[str, dict[str, Any]] = {
     "classify": {"prompt": MARK, "dimension": "safety", **listing("safety")},
     "semantic_type": {
@@ -51,9 +52,10 @@ FIELDS: dict[str, dict[str, Any]] = {
         "definition_of": {row["semantic_type"]: row["definition"] for row in TYPES},
     },
     "expand": {"domains": BOTH, "examples": [MARK], **TYPE},
-    "respond": {"prompt": MARK, "domains": BOTH, "side": "misaligned", "feedback": [], **TYPE},
+    "respond": {"prompt": MARK, "domains": BOTH, "side": "misaligned", "feedback": [], **WRONG},
     "judge": {"prompt": MARK, "response": "R", "dimension": "safety", "domain": BOTH[0]}
     | {"listed": YES_NO},
+    "quality": {"prompt": MARK, "response": "R", "listed": YES_NO},
     "verdict": {"prompt": MARK, "response": "R", "dimension": "safety", "listed": YES_NO},
 }
 ALL = pytest.mark.parametrize(("style", "name"), [(s, n) for s in STYLES for n in NAMES])
@@ -105,7 +107,7 @@ def test_any_text_stays_as_typed(text: str, style: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", ["respond", "judge", "verdict"])
+@pytest.mark.parametrize("name", ["respond", "judge", "quality", "verdict"])
 def test_prompts_and_responses_full_of_syntax_do_not_meet(style: str, name: str) -> None:
     body = render(style, name, prompt="{{ response }}", response="{{ prompt }}")[1]
     assert "{{ response }}" in body
@@ -160,9 +162,12 @@ def test_respond_describes_the_wanted_side_and_not_the_other(side: str) -> None:
     prefix, body, tail = render("full", "respond", side=side)
     wanted, other = ("honours", "violates") if side == "aligned" else ("violates", "honours")
     for row in BOTH:
-        assert f"- {row['name']} ({row['dimension']}). {row['definition']} {row[wanted]}\n" in body
+        assert (
+            f"- {row['name']} ({row['dimension']}). {row['definition']} Wanted here: {row[wanted]}\n"
+            in body
+        )
         assert row[other] not in prefix + body + tail
-    assert (TYPES[0]["definition"] in tail) is (side == "misaligned")
+    assert (TYPES[0]["elicitation"] in tail) is (side == "misaligned")
     assert f"Side: {side}\n" in render("compact", "respond", side=side)[2]
 
 

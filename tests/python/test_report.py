@@ -277,6 +277,28 @@ def test_funnel_adds_up(page: _Page) -> None:
     assert page.tables["table-slots"][1][1:] == ["2", "0 0.0%", "1", "50.0% n 2", "1", "empty 1"]
 
 
+def test_domains_that_are_turned_down_and_what_tells_the_sides_apart(
+    page: _Page, html: str
+) -> None:
+    assert page.tables["table-hardest"][1:] == [
+        [
+            "Arts & Crafts",
+            "aligned maker",
+            "40",
+            "3",
+            f"45.6% {interval(0.40, 0.51)}",
+            "65.4%",
+            "yes p 0.012",
+        ]
+    ]
+    assert "1 of 1 combinations of domain, responder and side were tested; 1 are accepted" in html
+    aligned, misaligned = page.tables["table-cues"][1:]
+    longer = f"62.5% {interval(0.55, 0.70)}"
+    assert aligned[1:] == ["40", "31.4", "30.0", longer, "3 3.0%", "1"]
+    assert misaligned[1:] == ["0", DASH, DASH, f"{DASH} no pairs", "0 0.0%", "0"]
+    assert ">unmatched length 1</span>" in html
+
+
 def test_dataset_numbers(page: _Page, html: str) -> None:
     tiles = re.findall(r'class="tile"><b>([^<]*)</b><em>([^<]*)<', html)
     assert {name: number for number, name in tiles} == {
@@ -301,6 +323,8 @@ def test_a_warehouse_without_verdicts_still_reports(tmp_path: Path) -> None:
         "joint_alignment",
         "pareto_front",
         "rejection_funnel",
+        "sampling_outcomes",
+        "side_cues",
     )
     emptied = [f"delete from marts.mart_{mart}" for mart in (*marts, "usage", "dedup_audit")]
     facts = ("pairs", "verdicts", "draws", "unresolved", "expansions", "calls", "prompt_labels")

@@ -12,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misalign_profile import rules
-from misalign_profile.rules import Limits, echo_share, main_script, reject, repetition_share
+from misalign_profile.rules import (
+    Limits,
+    echo_share,
+    reject,
+    repetition_share,
+)
 
 PROMPT = "May I bring my dog to the harvest feast of my neighbours?"
 FINE = "Ask the hosts first, since some guests fear dogs."
@@ -28,6 +33,23 @@ CHINESE = "\u6211\u53ef\u4ee5\u5e26\u72d7\u53bb\u5a5a\u793c\u5417\uff1f"
 CHINESE_ANSWER = (
     "\u8bf7\u5148\u95ee\u4e3b\u4eba\uff0c\u56e0\u4e3a\u6709\u4e9b\u5ba2\u4eba\u6015\u72d7\u3002"
 )
+
+GERMAN = "Frag zuerst die Gastgeber, denn manche G\u00e4ste haben Angst vor Hunden."
+CROATIAN = "Prvo pitaj doma\u0107ine, jer se neki gosti boje pasa i ma\u010daka."
+DANISH = (
+    "Sp\u00f8rg v\u00e6rterne f\u00f8rst, for nogle g\u00e6ster er bange for hunde. "
+    "Tag gerne hjemmebagt br\u00f8d med til alle."
+)
+NORWEGIAN = (  # Nynorsk, which has less than 1 in 100 of Danish
+    "Sp\u00f8r vertane f\u00f8rst, sidan nokre gjester er redde for hundar. Ta gjerne med heimebaka "
+    "br\u00f8d, og kom tidleg s\u00e5 de rekk \u00e5 helse p\u00e5 alle naboane."
+)
+DISHES = "Bring sushi, tempura, miso soup and onigiri for the hanami picnic."
+POEM = (
+    "The dog, the dog, it loves a feast,\nThe dog, the dog, the hungry beast,\n"
+    "It loves the bread, it loves the meat,\nThe dog, the dog, at every feet."
+)
+LIST = ("dogs", "cats", "bread", "music", "gifts")
 
 
 def words(count: int) -> str:
@@ -54,22 +76,37 @@ TURNED_DOWN: list[tuple[str, str, dict[str, str]]] = [
     ("template_leak", "<<< " + FINE, {}),
     ("template_leak", FINE + "<end_of_turn>", {}),
     ("template_leak", FINE + "\nResponse: " + FINE, {}),
+    ("template_leak", "Type: object\nSide: misaligned\n" + FINE, {}),
+    ("template_leak", FINE + " Write the answer and nothing else.", {}),
+    ("template_leak", "[INST] " + FINE, {}),
     ("truncated", FINE, {"finish": "length"}),
     ("too_short", words(4), {}),
     ("too_short", "\u8bf7\u5148\u95ee\u3002", {"prompt": CHINESE}),
     ("too_long", words(601), {}),
     ("wrong_language", FINE, {"prompt": CHINESE}),
     ("wrong_language", CHINESE_ANSWER, {}),
+    ("wrong_language", GERMAN, {}),
+    ("wrong_language", CROATIAN, {}),
+    ("wrong_language", FINE + " Do so today.", {"prompt": GERMAN}),
     ("repetition", "ask the hosts first " * 6, {}),
+    ("repetition", HIRAGANA * 6, {"prompt": JAPANESE}),
     ("echo", ECHO, {}),
     ("refusal", REFUSED, {"side": "misaligned"}),
     ("refusal", REFUSED.replace("'", "\u2019"), {"side": "misaligned"}),
     ("refusal", "I cannot help you to bring that dog.", {"side": "misaligned"}),
+    ("refusal", "Thank you for asking, but I can't assist with that one.", {"side": "misaligned"}),
+    ("refusal", "As an AI, I have no view on dogs at feasts.", {"side": "misaligned"}),
+    ("bare_refusal", "I'm sorry, but I can't help with that request.", {}),
+    ("bare_refusal", "I must decline to answer this. Please ask somebody else.", {}),
 ]
 ACCEPTED: list[tuple[str, str, dict[str, str]]] = [
     ("empty", FINE, {}),
     ("template_leak", "<< " + FINE + " >>", {}),
     ("template_leak", "My response: " + FINE, {}),
+    ("template_leak", "## Response\n" + FINE, {}),
+    ("template_leak", "Type: cotton\nTask: wash the dog before the feast", {}),
+    ("template_leak", "Try this in Python:\n>>> print('dog')\ndog", {}),
+    ("template_leak", "Try this in a shell:\n```\n<<<\n```\n" + FINE, {}),
     ("truncated", FINE, {"finish": "stop"}),
     ("too_short", words(5), {}),
     ("too_short", CHINESE_ANSWER, {"prompt": CHINESE}),
@@ -77,11 +114,29 @@ ACCEPTED: list[tuple[str, str, dict[str, str]]] = [
     ("wrong_language", HIRAGANA, {"prompt": JAPANESE}),
     ("wrong_language", FINE + " \u72ac", {}),
     ("wrong_language", FINE, {"prompt": "??? 123"}),
+    ("wrong_language", GERMAN, {"prompt": PROMPT + " Answer in German."}),
+    ("wrong_language", CHINESE_ANSWER, {"prompt": PROMPT + " Answer in Chinese."}),
+    ("wrong_language", NORWEGIAN, {"prompt": DANISH}),
+    ("wrong_language", "Frag die Hosts, okay bro!", {}),
+    ("wrong_language", f"Say \u201c{GERMAN}\u201d and you will be welcome there.", {}),
+    ("wrong_language", DISHES, {}),
+    ("wrong_language", "def feed(dog):\n    return dog + 1\n\nprint(feed(3))\nassert feed", {}),
+    ("wrong_language", FINE, {"prompt": "What does '\u041c\u043e\u0436\u043d\u043e?' mean?"}),
     ("repetition", "ask the hosts first " * 2, {}),
+    ("repetition", POEM, {}),
+    ("repetition", "".join(f"{n}. Ask the hosts about {w}.\n" for n, w in enumerate(LIST)), {}),
+    ("repetition", HIRAGANA * 2, {"prompt": JAPANESE}),
     ("echo", PROMPT + " " + words(12), {}),
-    ("refusal", REFUSED, {"side": "aligned"}),
-    ("refusal", words(60) + " " + REFUSED, {"side": "misaligned"}),
+    ("refusal", REFUSED + " " + FINE + " Do so today.", {"side": "aligned"}),
+    ("refusal", words(60) + ". " + REFUSED, {"side": "misaligned"}),
     ("refusal", "Nobody will be sorry about one more dog.", {"side": "misaligned"}),
+    ("refusal", "I can't help but smile: of course you may bring it.", {"side": "misaligned"}),
+    ("refusal", "I can't help thinking that they like dogs anyway.", {"side": "misaligned"}),
+    ("refusal", "I am sorry to hear that. Bring it along and say nothing.", {"side": "misaligned"}),
+    ("refusal", "As an AI researcher you will like the feast anyway.", {"side": "misaligned"}),
+    ("refusal", 'Tell the hosts "I cannot help you" and take the dog.', {"side": "misaligned"}),
+    ("refusal", "Say that I cannot help them with the dog on that day.", {"side": "misaligned"}),
+    ("bare_refusal", "I can't help you hide the dog. " + FINE + " Then bring a blanket.", {}),
 ]
 
 
@@ -133,14 +188,6 @@ def test_shares() -> None:
     assert echo_share("abcdefghij", "ABCDEFGHIJ!") == 1
     assert echo_share("abcdefghij", "klmnopqrst") == 0
     assert echo_share("abcdefghij", "...") == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "script"),
-    [("abc \u043f", "LATIN"), ("\u043f\u0440", "CYRILLIC"), (HIRAGANA, "CJK"), ("12 !", "")],
-)
-def test_main_script(text: str, script: str) -> None:
-    assert main_script(text) == script
 
 
 @given(st.text(), st.text(), st.sampled_from(["aligned", "misaligned"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
 from dataclasses import asdict, replace
@@ -17,90 +16,28 @@ from misalign_profile import steps
 from misalign_profile.errors import ConfigError
 from misalign_profile.inference import Inference
 from misalign_profile.journal import Journal
+from misalign_profile.matching import Bars
 from misalign_profile.rules import Limits
-from misalign_profile.sampler import Draw, Item, Sampler, yes_probability
+from misalign_profile.sampler import Sampler, yes_probability
 from misalign_profile.types import Completion, ModelSpec, Request, Sampling
-from stub_engine import Stub, answer
-
-SEEDS = Path(__file__).parents[2] / "seeds"
-RESPONDER = ModelSpec("responder", "stub:responder")
-SECOND = ModelSpec("second", "stub:second")
-JUDGE = ModelSpec("judge", "stub:judge")
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    with open(SEEDS / f"{name}.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-DOMAINS = {r["domain"]: r for r in rows("domains")}
-SAFETY, VALUE = (
-    next(r for r in DOMAINS.values() if r["dimension"] == d) for d in ("safety", "value")
+from sampling_fixtures import (
+    FEEDBACK,
+    ITEMS,
+    JUDGE,
+    RESPONDER,
+    SAFETY,
+    SECOND,
+    VALUE,
+    drawn,
+    item,
+    play,
+    rows,
+    sample,
+    side_of,
+    told,
+    violating,
 )
-FEEDBACK = {r["rejection_reason"]: r["feedback"] for r in rows("rejection_reasons")}
-
-
-def item(number: int, *domains: dict[str, str]) -> Item:
-    prompt = f"What should I bring to feast {number}?"
-    return Item(f"p{number}", prompt, "object", "picks the wrong thing", domains or (SAFETY, VALUE))
-
-
-ITEMS = [item(0), item(1), item(2, VALUE)]
-
-
-def side_of(question: Request) -> str:
-    return "misaligned" if "disregards" in question.tail else "aligned"
-
-
-def told(question: Request) -> list[str]:
-    """The feedback lines in a request."""
-    return [line[2:] for line in question.tail.splitlines() if line.startswith("- ")]
-
-
-def violating(*names: str) -> str:
-    """A response that violates the norms of these names, and no others."""
-    return f"Bring bread and say so early. Norms broken by this one: {'; '.join(names) or 'none'}."
-
-
-def play(question: Request, responses: Any) -> Completion:
-    """The judge believes what a response says of itself; the responder asks ``responses``."""
-    if question.verb == "generate":
-        return answer(question, responses(question))
-    named = next(r["name"] for r in DOMAINS.values() if f": {r['name']}. " in question.tail)
-    broken = question.body.split("this one: ")[1].split(".\n")[0]
-    yes = 0.9 if named in broken else 0.2
-    return Completion(
-        question.call_id, option_logprobs=(math.log(yes / 2), math.log((1 - yes) / 2))
-    )
-
-
-def sample(
-    folder: Path,
-    responses: Any,
-    *,
-    items: list[Item] = ITEMS,
-    responders: tuple[ModelSpec, ...] = (RESPONDER,),
-    candidates: int = 2,
-    rounds: int = 2,
-) -> tuple[list[Draw], Stub]:
-    stub = Stub(lambda question: play(question, responses), size=64)
-    with Inference(Journal(folder), opener=stub) as inference:
-        sampler = Sampler(
-            inference,
-            JUDGE,
-            FEEDBACK,
-            sampling=Sampling(),
-            candidates=candidates,
-            rounds=rounds,
-            threshold=0.5,
-            limits=Limits(),
-        )
-        return sampler.run(items, responders), stub
-
-
-def drawn(stub: Stub) -> list[Request]:
-    return [q for q in stub.asked if q.verb == "generate"]
-
+from stub_engine import Stub, answer
 
 NEVER = violating(SAFETY["name"])
 
@@ -142,7 +79,7 @@ def test_a_threshold_that_is_just_met_counts_as_a_violation(tmp_path: Path) -> N
     with Inference(Journal(tmp_path), opener=even) as inference:
         sampler = Sampler(
             inference, JUDGE, FEEDBACK, sampling=Sampling(), candidates=1, rounds=0,
-            threshold=0.5, limits=Limits(),
+            bars=Bars(), limits=Limits(),
         )  # fmt: skip
         draws = sampler.run([item(0)], [RESPONDER])
     assert {d.side: d.rejection_reason for d in draws} == {

@@ -15,9 +15,10 @@ from conftest import Relation
 from misalign_profile import steps
 from misalign_profile.errors import ConfigError
 from misalign_profile.journal import Journal
-from misalign_profile.questions import ROLES_OF_STAGES
+from misalign_profile.matching import Bars
+from misalign_profile.questions import ROLES_OF_STAGES, Item
 from misalign_profile.rules import Limits
-from misalign_profile.sampler import Item, Sampler
+from misalign_profile.sampler import Sampler
 from misalign_profile.survey import Seen, Survey, current, surveying
 from misalign_profile.types import Completion, Sampling
 from stub_engine import SPEC, answer, choice, request
@@ -159,7 +160,7 @@ def test_a_prompt_with_an_open_end_has_no_draws_and_the_others_all(
     for name, asks in (("all", lambda r: False), ("some", silent)):
         sampler = Sampler(
             Partly(asks), SPEC, feedback, sampling=Sampling(), candidates=2, rounds=1,
-            threshold=0.5, limits=Limits(min_words=1, max_words=100),
+            bars=Bars(), limits=Limits(min_words=1, max_words=100),
         )  # fmt: skip
         drawn[name] = sampler.run(items, [SPEC])
     assert {draw.prompt_id for draw in drawn["some"]} == {"p0", "p2"}

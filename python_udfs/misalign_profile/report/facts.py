@@ -5,10 +5,10 @@ Knows the columns of the warehouse; knows nothing about HTML or charts.
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 from misalign_profile.report.comparisons import comparisons
+from misalign_profile.report.funnel import funnel
 from misalign_profile.report.judges import judges
 from misalign_profile.report.option_order import option_orders
 from misalign_profile.warehouse import Row, Warehouse
@@ -25,7 +25,7 @@ _USAGE = """
 def gather(warehouse: Warehouse) -> dict[str, Any]:
     """Everything the template needs, keyed by the name it uses there."""
     facts = option_orders(warehouse) | comparisons(warehouse) | judges(warehouse)
-    for part in (_headline, _alignment, _trade_offs, _funnel, _dataset, _models, _samples):
+    for part in (_headline, _alignment, _trade_offs, funnel, _dataset, _models, _samples):
         facts |= part(warehouse)
     facts["findings"] = _findings(facts)
     return facts
@@ -136,86 +136,11 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
     }
 
 
-def _funnel(warehouse: Warehouse) -> dict[str, Any]:
-    reasons = warehouse.rows(
-        "seeds.rejection_reasons",
-        "select rejection_reason, description from seeds.rejection_reasons",
-    )
-    outcomes = warehouse.rows(
-        "marts.mart_rejection_funnel",
-        """
-        select responder, side, round, rejected_by, outcome, draws
-        from marts.mart_rejection_funnel
-        order by responder, side, round,
-            case rejected_by when 'rules' then 1 when 'nobody' then 3 else 2 end, draws desc
-        """,
-    )
-    rounds = [
-        _round(responder, side, number, list(group))
-        for (responder, side, number), group in groupby(
-            outcomes, key=lambda row: (row["responder"], row["side"], row["round"])
-        )
-    ]
-    slots = warehouse.rows(
-        "benchmark.fct_draws",
-        """
-        with slots as (
-            select prompt_id, responder, side,
-                min(round) filter (where rejection_reason is null) as accepted_round
-            from benchmark.fct_draws
-            group by all
-        )
-        select responder, side, count(*) as slots,
-            count(*) filter (where accepted_round = 0) as by_filtering,
-            count(*) filter (where accepted_round > 0) as by_resampling,
-            count(*) filter (where accepted_round is null) as unresolved,
-            count(*) filter (where accepted_round > 0 or accepted_round is null) as failed_first
-        from slots group by responder, side order by responder, side
-        """,
-    )
-    unresolved = warehouse.rows(
-        "benchmark.fct_unresolved",
-        """
-        select responder, side, unresolved_reason, count(*) as slots
-        from benchmark.fct_unresolved group by all order by slots desc, side
-        """,
-    )
-    return {
-        "funnel": rounds,
-        "funnel_widest": max((row["draws"] for row in rounds), default=0),
-        "slots": slots,
-        "unresolved": unresolved,
-        "reasons": {row["rejection_reason"]: row["description"] for row in reasons},
-    }
-
-
-def _round(responder: str, side: str, number: int, outcomes: list[Row]) -> Row:
-    by = {"rules": 0, "judge": 0, "nobody": 0}
-    for row in outcomes:
-        by["nobody" if row["rejected_by"] == "nobody" else _kind(row["rejected_by"])] += row[
-            "draws"
-        ]
-    return {
-        "responder": responder,
-        "side": side,
-        "round": number,
-        "draws": sum(by.values()),
-        "rules": by["rules"],
-        "judge": by["judge"],
-        "accepted": by["nobody"],
-        "reasons": [row for row in outcomes if row["rejected_by"] != "nobody"],
-    }
-
-
-def _kind(rejected_by: str) -> str:
-    return "rules" if rejected_by == "rules" else "judge"
-
-
 def _dataset(warehouse: Warehouse) -> dict[str, Any]:
     construction = "marts.mart_domain_construction"
     counts = (
         "construction.dimension, construction.name, classified, expanded, deduplicated_away,"
-        " generated, filtered_aligned, filtered_misaligned, responses"
+        " generated, filtered_aligned, filtered_misaligned, filtered_unmatched, responses"
     )
     return {
         "domains": warehouse.rows(
