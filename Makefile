@@ -38,6 +38,7 @@ demo-checkpoints: .venv/.run  ## train the demo checkpoints anew
 
 bench: .venv/.dev  ## figures into docs/benchmarks.md; minutes
 	$(BIN)/python benchmarks/dedup.py
+	$(BIN)/python benchmarks/marts.py
 	$(BIN)/python benchmarks/engines.py
 
 torture: .venv/.dev  ## kill -9 a run again and again; figures into docs/benchmarks.md

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = "| case | n | seconds | a second | beside | times | peak MiB | |"
-PACKAGES = ("duckdb", "numba", "numpy", "simhash", "torch", "transformers")
+PACKAGES = ("duckdb", "numba", "numpy", "pandas", "simhash", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import duckdb
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from harness import ROOT, publish
+from harness import publish
+from mart_models import model, rendered
 
 VARS = {"confidence_level": 0.95, "smallest_clusters": 2, "bootstrap_replicates": 200}
 TRUTHS = ((0.7, 0.2), (0.95, 0.05))  # coverage and false failure rate
 SHARED = 0.3  # correlation of the verdicts of a cluster
 CASES = ((5, 4000), (10, 4000), (20, 4000), (30, 4000), (50, 4000), (200, 2000), (1000, 500))
 DRAWS = 20  # repetitions that share the bootstrap's weights: every DRAWS-th has the same
-MACROS = ("metrics", "intervals")
 PERCENTILES = """
 with weights as ({{ bootstrap_weights('int_verdicts__model_pairs') }}),
 rates as (
@@ -73,19 +72,6 @@ class Held:
     score_difference: float
 
 
-def rendered(sql: str) -> str:
-    """A model's SQL, as dbt would write it; a reference is the table of that name."""
-    macros = "".join((ROOT / "macros" / f"{name}.sql").read_text("utf-8") for name in MACROS)
-    names: dict[str, Any] = {"var": VARS.__getitem__, "ref": lambda name: name}
-    return jinja2.Environment().from_string(macros + sql).render(names)
-
-
-def model(name: str) -> str:
-    """The text of a dbt model."""
-    (path,) = (ROOT / "models").glob(f"*/{name}.sql")
-    return path.read_text("utf-8")
-
-
 def hits(
     random: np.random.Generator, rate: float, shape: tuple[int, int], size: int
 ) -> npt.NDArray[np.int64]:
@@ -116,7 +102,7 @@ def verdicts(flagged: npt.NDArray[np.int64], size: int, *, misaligned: bool) -> 
 
 
 def rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
-    cursor = con.execute(f"select * from ({rendered(sql)}) where semantic_type = 'all'")
+    cursor = con.execute(f"select * from ({rendered(sql, **VARS)}) where semantic_type = 'all'")
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -142,28 +128,23 @@ def case(truth: tuple[float, float], clusters: int, size: int, repetitions: int)
     con = duckdb.connect(config={"threads": 1})
     con.register("a", tables["a"])
     con.register("b", tables["b"])
-    con.execute("create table fct_verdicts as select * from a")
-    found = rows(con, model("mart_alignment_intervals"))
     con.execute(
         """
-        create table int_verdicts__model_pairs as
-        select a.protocol, a.model as model_a, '' as model_b, a.dimension,
-            unnest(['object', 'all']) as semantic_type,
-            a.cluster_id, count(*) as n,
-            count(*) filter (where a.is_misaligned) as n_misaligned,
-            count(*) filter (where not a.is_misaligned) as n_aligned,
-            count(*) filter (where (a.is_flagged = a.is_misaligned) and b.is_flagged != b.is_misaligned)
-                as only_a_right,
-            count(*) filter (where (b.is_flagged = b.is_misaligned) and a.is_flagged != a.is_misaligned)
-                as only_b_right,
-            count(*) filter (where a.is_misaligned and a.is_flagged) as a_true_positives,
-            count(*) filter (where b.is_misaligned and b.is_flagged) as b_true_positives,
-            count(*) filter (where not a.is_misaligned and a.is_flagged) as a_false_positives,
-            count(*) filter (where not a.is_misaligned and b.is_flagged) as b_false_positives
-        from a inner join b using (protocol, model, cluster_id, response, is_misaligned)
-        group by a.protocol, a.model, a.dimension, a.cluster_id
+        create table fct_verdicts as
+        select *, response || if(is_misaligned, ' misaligned', ' aligned') as item_id,
+            is_flagged = is_misaligned as is_right
+        from (select * from a union all select * replace (model || ' B' as model) from b)
         """
     )
+    found = [
+        row
+        for row in rows(con, model("mart_alignment_intervals"))
+        if not row["model"].endswith("B")
+    ]
+    pairs = model("int_verdicts__model_pairs").replace(
+        "a.model < b.model", "a.model || ' B' = b.model"
+    )
+    con.execute(f"create table int_verdicts__model_pairs as {rendered(pairs, **VARS)}")
     compared = rows(con, model("mart_comparison_intervals"))
     score = 2 / (1 / coverage + 1 / (1 - rate))
     return Held(

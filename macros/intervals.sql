@@ -140,6 +140,120 @@
 {%- endmacro %}
 
 {#
+  Purpose: weighted sums over clusters in every replicate, the heart of the bootstrap; replicate -1 is the data as
+  they are. Arguments: relation, a CTE with one row per cell and cluster_id; keys, the columns that make a cell;
+  measures, columns of counts. Usage: sums as ({{ bootstrap_sums('counts', ['model'], ['hits', 'n']) }})
+  How: clusters stand in tiles. A tile's weights are one list a replicate, a cell's counts in it one list a measure,
+  and a sum is their dot product. Cells with the same clusters share the weights that are picked for them.
+  Trap: null counts are zeros. Sums of whole numbers are exact, whatever the tile and the number of threads, as
+  long as one tile's sum is below 2 ** 24, where floats stop to count.
+#}
+{% macro bootstrap_sums(relation, keys, measures, tile=512) -%}
+    with
+
+    numbered as (
+        select
+            cluster_id,
+            (row_number() over (order by cluster_id) - 1) // {{ tile }} as tile,
+            (row_number() over (order by cluster_id) - 1) % {{ tile }} + 1 as place
+        from (select distinct cluster_id from {{ relation }}) as clusters
+    ),
+
+    tiles as (
+        select
+            tile,
+            list(cluster_id order by place) as clusters
+        from numbered
+        group by tile
+    ),
+
+    hashed as (
+        select
+            tile,
+            part,
+            list_transform(clusters, lambda c: {{ bootstrap_hash('c', 'part') }}) as drawn
+        from tiles
+        cross join range({{ (var('bootstrap_replicates') | int + 7) // 8 }}) as parts (part)
+    ),
+
+    weights as (
+        select
+            tile,
+            8 * part + eighth as replicate,
+            list_transform(
+                list_transform(drawn, lambda h: {{ bootstrap_bits('h', 'eighth') }}),
+                lambda u: ({{ poisson_weight('u') }})::float
+            ) as weight
+        from hashed
+        cross join range(8) as eighths (eighth)
+        where replicate < {{ var('bootstrap_replicates') }}
+        union all
+        select
+            tile,
+            -1 as replicate,
+            list_transform(clusters, lambda c: 1::float) as weight
+        from tiles
+    ),
+
+    cells as (
+        select
+            {{ keys | join(', ') }},
+            row_number() over () as cell
+        from (select distinct {{ keys | join(', ') }} from {{ relation }}) as keys
+    ),
+
+    tiled as materialized (
+        select
+            cells.cell,
+            numbered.tile,
+            {% for measure in measures %}
+                list(coalesce(counts.{{ measure }}, 0)::float order by numbered.place) as {{ measure }},
+            {% endfor %}
+            list(numbered.place order by numbered.place) as places
+        from {{ relation }} as counts
+        inner join numbered using (cluster_id)
+        inner join cells using ({{ keys | join(', ') }})
+        group by cells.cell, numbered.tile
+    ),
+
+    blocks as materialized (
+        select
+            tile,
+            places,
+            row_number() over () as block
+        from (select distinct tile, places from tiled) as places
+    ),
+
+    picked as (
+        select
+            blocks.block,
+            weights.replicate,
+            list_select(weights.weight, blocks.places) as weight
+        from blocks
+        inner join weights using (tile)
+    ),
+
+    sums as (
+        select
+            tiled.cell,
+            {% for measure in measures %}
+                sum(list_dot_product(tiled.{{ measure }}, picked.weight)) as {{ measure }},
+            {% endfor %}
+            picked.replicate
+        from tiled
+        inner join blocks using (tile, places)
+        inner join picked using (block)
+        group by tiled.cell, picked.replicate
+    )
+
+    select
+        cells.* exclude (cell),
+        sums.* exclude (cell)
+    from sums
+    inner join cells using (cell)
+{%- endmacro %}
+
+{#
   Purpose: a bound of a difference by the cluster bootstrap: the percentile of the replicates, its distance from the
   estimate widened by t / z and sqrt(k / (k - 1)), without which few clusters give too short an interval
   (Hesterberg 2015). Arguments: value, a column with one row per replicate of bootstrap_weights; clusters, an

@@ -35,20 +35,37 @@
 
 {#
   Poisson(1) weight of a cluster in a bootstrap replicate, from a hash, so that it is reproducible
-  (Chamandy et al. 2012). Thresholds are the Poisson(1) distribution function at 0..6.
+  (Chamandy et al. 2012). One hash serves eight replicates: a replicate takes 16 bits of it.
+  Usage: {{ bootstrap_weight('cluster_id', 'replicate') }}; for all clusters at once see bootstrap_sums.
 #}
 {% macro bootstrap_weight(cluster, replicate) -%}
-    {%- set u -%}
-        (md5_number_lower({{ cluster }} || ':' || {{ replicate }})::double / 18446744073709551616.0)
-    {%- endset -%}
+    {%- set hash = bootstrap_hash(cluster, "(" ~ replicate ~ " // 8)") -%}
+    {{ poisson_weight(bootstrap_bits(hash, "(" ~ replicate ~ " % 8)")) }}
+{%- endmacro %}
+
+{# The 128 bits that give a cluster its weights in replicates 8 * part to 8 * part + 7. #}
+{% macro bootstrap_hash(cluster, part) -%}
+    md5_number({{ cluster }} || ':' || {{ part }})
+{%- endmacro %}
+
+{# One of the eight numbers of 16 bits in a bootstrap_hash. #}
+{% macro bootstrap_bits(hash, place) -%}
+    (({{ hash }} >> (16 * {{ place }})::uhugeint) & 65535::uhugeint)::integer
+{%- endmacro %}
+
+{#
+  The Poisson(1) weight that goes with a number of 16 bits. Thresholds are the distribution function at 0..6, in
+  1 / 65,536; the mean weight is 0.99998. Trap: the number is written out for every threshold.
+#}
+{% macro poisson_weight(u) -%}
     case
-        when {{ u }} < 0.36787944117144233 then 0
-        when {{ u }} < 0.7357588823428847 then 1
-        when {{ u }} < 0.9196986029286058 then 2
-        when {{ u }} < 0.9810118431238462 then 3
-        when {{ u }} < 0.9963401531726563 then 4
-        when {{ u }} < 0.9994058151824183 then 5
-        when {{ u }} < 0.9999167588507119 then 6
+        when {{ u }} < 24109 then 0
+        when {{ u }} < 48219 then 1
+        when {{ u }} < 60273 then 2
+        when {{ u }} < 64292 then 3
+        when {{ u }} < 65296 then 4
+        when {{ u }} < 65497 then 5
+        when {{ u }} < 65531 then 6
         else 7
     end
 {%- endmacro %}

@@ -3,13 +3,7 @@ with
 
 verdicts as (select * from {{ ref('fct_verdicts') }}),
 
-by_type_and_all as (
-    select * from verdicts
-    union all
-    select * replace ('all' as semantic_type) from verdicts
-),
-
-cluster_counts as (
+counts_by_type as (
     select
         protocol,
         model,
@@ -20,8 +14,25 @@ cluster_counts as (
         count(*) filter (where is_misaligned) as misaligned,
         count(*) filter (where not is_misaligned and is_flagged) as fp,
         count(*) filter (where not is_misaligned) as aligned
-    from by_type_and_all
+    from verdicts
     group by protocol, model, dimension, semantic_type, cluster_id
+),
+
+cluster_counts as (
+    select * from counts_by_type
+    union all
+    select
+        protocol,
+        model,
+        dimension,
+        'all' as semantic_type,
+        cluster_id,
+        sum(tp)::bigint as tp,
+        sum(misaligned)::bigint as misaligned,
+        sum(fp)::bigint as fp,
+        sum(aligned)::bigint as aligned
+    from counts_by_type
+    group by protocol, model, dimension, cluster_id
 ),
 
 sums as (

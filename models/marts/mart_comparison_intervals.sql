@@ -1,7 +1,11 @@
--- Cluster bootstrap of the differences between two models, both over the responses that both judged.
+-- Cluster bootstrap of the differences between two models, over the responses that both judged. Sums over
+-- those are a model's sums over all that it judged, less those over what the other did not judge: replicates
+-- are summed once a model, and a pair costs more only where it does not overlap.
 with
 
-cluster_counts as (select * from {{ ref('int_verdicts__model_pairs') }}),
+verdicts as (select * from {{ ref('fct_verdicts') }}),
+
+model_pairs as (select * from {{ ref('int_verdicts__model_pairs') }}),
 
 cells as (
     select
@@ -10,66 +14,145 @@ cells as (
         model_b,
         dimension,
         semantic_type,
+        row_number() over () as cell,
         count(*) as clusters,
         least(count(*) filter (where n_misaligned > 0), count(*) filter (where n_aligned > 0))
             as sided_clusters
-    from cluster_counts
+    from model_pairs
     group by protocol, model_a, model_b, dimension, semantic_type
 ),
 
-weights as materialized (
-    {{ bootstrap_weights('cluster_counts') }}
+models as (
+    select
+        protocol,
+        model,
+        count(*) over (partition by protocol) as n
+    from verdicts
+    group by protocol, model
+),
+
+incomplete as (
+    select
+        verdicts.protocol,
+        verdicts.item_id,
+        verdicts.dimension
+    from verdicts
+    inner join models using (protocol, model)
+    group by verdicts.protocol, verdicts.item_id, verdicts.dimension
+    having count(*) < max(models.n)
+),
+
+lacking as (
+    select
+        verdicts.*,
+        models.model as other
+    from verdicts
+    inner join incomplete using (protocol, item_id, dimension)
+    inner join models using (protocol)
+    anti join verdicts as judged
+        on
+            verdicts.protocol = judged.protocol
+            and verdicts.item_id = judged.item_id
+            and verdicts.dimension = judged.dimension
+            and models.model = judged.model
+),
+
+judged as (
+    select
+        *,
+        '' as other
+    from verdicts
+    union all
+    select * from lacking
+),
+
+judged_counts as (
+    select
+        protocol,
+        model,
+        other,
+        dimension,
+        semantic_type,
+        cluster_id,
+        count(*) as n,
+        count(*) filter (where is_right) as n_right,
+        count(*) filter (where is_misaligned) as misaligned,
+        count(*) filter (where is_misaligned and is_flagged) as hits,
+        count(*) filter (where not is_misaligned and is_flagged) as alarms
+    from judged
+    group by protocol, model, other, dimension, semantic_type, cluster_id
+),
+
+sets as (
+    select
+        protocol,
+        model,
+        other,
+        dimension,
+        semantic_type,
+        row_number() over () as number
+    from judged_counts
+    group by protocol, model, other, dimension, semantic_type
+),
+
+cluster_counts as (
+    select
+        sets.number,
+        judged_counts.* exclude (protocol, model, other, dimension, semantic_type)
+    from judged_counts
+    inner join sets using (protocol, model, other, dimension, semantic_type)
 ),
 
 replicate_counts as (
-    select
-        counts.protocol,
-        counts.model_a,
-        counts.model_b,
-        counts.dimension,
-        counts.semantic_type,
-        weights.replicate,
-        sum(counts.n * weights.weight) as n,
-        sum(counts.n_misaligned * weights.weight) as misaligned,
-        sum(counts.only_a_right * weights.weight) as only_a,
-        sum(counts.only_b_right * weights.weight) as only_b,
-        sum(counts.a_true_positives * weights.weight) as a_hits,
-        sum(counts.b_true_positives * weights.weight) as b_hits,
-        sum(counts.a_false_positives * weights.weight) as a_alarms,
-        sum(counts.b_false_positives * weights.weight) as b_alarms
-    from cluster_counts as counts
-    inner join weights using (cluster_id)
-    where counts.semantic_type != 'all'
-    group by
-        counts.protocol,
-        counts.model_a,
-        counts.model_b,
-        counts.dimension,
-        counts.semantic_type,
-        weights.replicate
+    {{ bootstrap_sums('cluster_counts', ['number'], ['n', 'n_right', 'misaligned', 'hits', 'alarms']) }}
 ),
 
-by_type_and_all as (
-    select * from replicate_counts
-    union all
-    select * replace ('all' as semantic_type) from replicate_counts
+parts as (
+    select
+        cells.cell,
+        sets.number,
+        cells.model_a = sets.model as is_a,
+        if(sets.other = '', 1, -1) as sign
+    from cells
+    inner join sets
+        on
+            cells.protocol = sets.protocol
+            and cells.dimension = sets.dimension
+            and cells.semantic_type in (sets.semantic_type, 'all')
+            and (
+                (cells.model_a = sets.model and sets.other in ('', cells.model_b))
+                or (cells.model_b = sets.model and sets.other in ('', cells.model_a))
+            )
+),
+
+matched as (
+    select
+        parts.cell,
+        counts.replicate,
+        sum(sign * n) filter (where is_a) as n,
+        sum(sign * n_right) filter (where is_a) as a_right,
+        sum(sign * n_right) filter (where not is_a) as b_right,
+        sum(sign * misaligned) filter (where is_a) as a_misaligned,
+        sum(sign * misaligned) filter (where not is_a) as b_misaligned,
+        sum(sign * hits) filter (where is_a) as a_hits,
+        sum(sign * hits) filter (where not is_a) as b_hits,
+        sum(sign * alarms) filter (where is_a) as a_alarms,
+        sum(sign * alarms) filter (where not is_a) as b_alarms
+    from parts
+    inner join replicate_counts as counts using (number)
+    group by parts.cell, counts.replicate
 ),
 
 replicate_rates as (
     select
-        protocol,
-        model_a,
-        model_b,
-        dimension,
-        semantic_type,
+        cell,
         replicate,
-        {{ share('sum(only_a) - sum(only_b)', 'sum(n)') }} as accuracy_difference,
-        {{ share('sum(a_hits)', 'sum(misaligned)') }} as a_coverage,
-        {{ share('sum(b_hits)', 'sum(misaligned)') }} as b_coverage,
-        {{ share('sum(a_alarms)', 'sum(n) - sum(misaligned)') }} as a_rate,
-        {{ share('sum(b_alarms)', 'sum(n) - sum(misaligned)') }} as b_rate
-    from by_type_and_all
-    group by protocol, model_a, model_b, dimension, semantic_type, replicate
+        {{ share('a_right - b_right', 'n') }} as accuracy_difference,
+        {{ share('a_hits', 'a_misaligned') }} as a_coverage,
+        {{ share('b_hits', 'b_misaligned') }} as b_coverage,
+        {{ share('a_alarms', 'n - a_misaligned') }} as a_rate,
+        {{ share('b_alarms', 'n - b_misaligned') }} as b_rate
+    from matched
 ),
 
 replicate_differences as (
@@ -78,21 +161,29 @@ replicate_differences as (
         {{ alignment_score('a_coverage', 'a_rate') }} - {{ alignment_score('b_coverage', 'b_rate') }}
             as score_difference
     from replicate_rates
+),
+
+bounds as (
+    select
+        cell,
+        {{ bootstrap_bound('accuracy_difference', 'max(cells.clusters)', -1) }} as accuracy_difference_low,
+        {{ bootstrap_bound('accuracy_difference', 'max(cells.clusters)', 1) }} as accuracy_difference_high,
+        max(score_difference) filter (where replicate = -1) as score_difference,
+        {{ bootstrap_bound('score_difference', 'max(cells.sided_clusters)', -1) }} as score_difference_low,
+        {{ bootstrap_bound('score_difference', 'max(cells.sided_clusters)', 1) }} as score_difference_high
+    from replicate_differences
+    inner join cells using (cell)
+    group by cell
 )
 
 select
-    protocol,
-    model_a,
-    model_b,
-    dimension,
-    semantic_type,
-    max(cells.clusters) as clusters,
-    max(cells.sided_clusters) as sided_clusters,
-    {{ bootstrap_bound('accuracy_difference', 'max(cells.clusters)', -1) }} as accuracy_difference_low,
-    {{ bootstrap_bound('accuracy_difference', 'max(cells.clusters)', 1) }} as accuracy_difference_high,
-    max(score_difference) filter (where replicate = -1) as score_difference,
-    {{ bootstrap_bound('score_difference', 'max(cells.sided_clusters)', -1) }} as score_difference_low,
-    {{ bootstrap_bound('score_difference', 'max(cells.sided_clusters)', 1) }} as score_difference_high
-from replicate_differences
-inner join cells using (protocol, model_a, model_b, dimension, semantic_type)
-group by protocol, model_a, model_b, dimension, semantic_type
+    cells.protocol,
+    cells.model_a,
+    cells.model_b,
+    cells.dimension,
+    cells.semantic_type,
+    cells.clusters,
+    cells.sided_clusters,
+    bounds.* exclude (cell)
+from cells
+inner join bounds using (cell)

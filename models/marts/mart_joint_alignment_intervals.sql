@@ -63,23 +63,28 @@ cells as (
     group by protocol, model, dimension
 ),
 
-weights as materialized (
-    {{ bootstrap_weights('cluster_counts') }}
+replicate_counts as (
+    {{ bootstrap_sums(
+        'cluster_counts',
+        ['protocol', 'model', 'dimension'],
+        [
+            'misaligned', 'hits', 'aligned', 'alarms', 'joint_misaligned', 'joint_hits', 'joint_aligned',
+            'joint_alarms',
+        ],
+    ) }}
 ),
 
 replicate_rates as (
     select
-        counts.protocol,
-        counts.model,
-        counts.dimension,
-        weights.replicate,
-        {{ share('sum(hits * weight)', 'sum(misaligned * weight)') }} as coverage,
-        {{ share('sum(alarms * weight)', 'sum(aligned * weight)') }} as rate,
-        {{ share('sum(joint_hits * weight)', 'sum(joint_misaligned * weight)') }} as joint_coverage,
-        {{ share('sum(joint_alarms * weight)', 'sum(joint_aligned * weight)') }} as joint_rate
-    from cluster_counts as counts
-    inner join weights using (cluster_id)
-    group by counts.protocol, counts.model, counts.dimension, weights.replicate
+        protocol,
+        model,
+        dimension,
+        replicate,
+        {{ share('hits', 'misaligned') }} as coverage,
+        {{ share('alarms', 'aligned') }} as rate,
+        {{ share('joint_hits', 'joint_misaligned') }} as joint_coverage,
+        {{ share('joint_alarms', 'joint_aligned') }} as joint_rate
+    from replicate_counts
 ),
 
 replicate_drops as (

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import dedup  # type: ignore[import-not-found]
 import engines  # type: ignore[import-not-found]
 import interval_coverage  # type: ignore[import-not-found]
+import marts  # type: ignore[import-not-found]
 from corpus import SHAPES  # type: ignore[import-not-found]
 from harness import tables  # type: ignore[import-not-found]
 
@@ -58,3 +59,25 @@ def test_intervals_are_held_against_the_truth_that_was_simulated() -> None:
     rows = [{"x_low": 0.4, "x_high": 0.6}, {"x_low": 0.6, "x_high": 0.8}, {"x_low": None}]
     assert interval_coverage.held(rows, "x", 0.5, 3) == 0.5
     assert interval_coverage.table([cell]).count("|\n") == 3
+
+
+@pytest.mark.parametrize("missing", [0, 0.1])
+def test_marts_and_pandas_find_the_same_figures(tmp_path: Path, missing: float) -> None:
+    """All of them, with the same weights; also where models did not judge the same responses."""
+    path = tmp_path / "warehouse.duckdb"
+    marts.make(path, 12_000, missing)
+    *single, together = marts.marts(path, 20, "")
+    assert together.seconds == pytest.approx(sum(record.seconds for record in single))
+    ours, *theirs = marts.beside(path, 20, together.seconds)
+    assert [r.ratio for r in theirs] == [pytest.approx(r.seconds / ours.seconds) for r in theirs]
+    assert all(record.note.endswith("equal to 1e-9") for record in theirs)
+
+
+def test_a_figure_that_differs_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    marts.make(path, 12_000)
+    marts.marts(path, 20, "")
+    with marts.connect(path) as con:
+        con.execute("update mart_joint_alignment set alignment_drop = alignment_drop + 1e-6")
+    with pytest.raises(RuntimeError, match="mart_joint_alignment: figures differ"):
+        marts.beside(path, 20, 1.0)

@@ -55,7 +55,7 @@ def test_the_gate_judges_with_the_settings_of_the_build_while_nobody_can_write(
         return 0
 
     export_dataset(small_warehouse, tmp_path / "out", target="scripted", gate=gate)
-    assert seen["bootstrap_replicates"] == 50  # the build's, where dbt_project.yml says 200
+    assert seen["bootstrap_replicates"] == 50  # the build's, where dbt_project.yml says 1000
 
 
 def test_a_warehouse_without_pairs_or_of_an_earlier_version_is_one_line(

@@ -278,26 +278,22 @@ def test_bootstrap_bounds_are_widened_percentiles_of_hashed_weights() -> None:
     n_side = random.integers(1, 5, (2, k))  # misaligned, aligned
     flags = random.binomial(n_side, [[0.8], [0.3]], (2, 2, k))  # model, side, cluster
     right = np.stack([flags[:, 0], n_side[1] - flags[:, 1]], 1).sum(1)
-    columns = {
-        "n": n_side.sum(0),
-        "n_misaligned": n_side[0],
-        "n_aligned": n_side[1],
-        "only_a_right": right[0],
-        "only_b_right": right[1],
-        "a_true_positives": flags[0, 0],
-        "b_true_positives": flags[1, 0],
-        "a_false_positives": flags[0, 1],
-        "b_false_positives": flags[1, 1],
-    }
     con = duckdb.connect()
-    values = ", ".join(f"unnest({list(map(int, v))}) as {c}" for c, v in columns.items())
     con.execute(
-        "create table int_verdicts__model_pairs as select 'verdict' as protocol, 'a' as model_a,"
-        " 'b' as model_b,"
-        f" 'safety' as dimension, 'object' as semantic_type, unnest(range({k}))::varchar as cluster_id,"
-        f" {values}"
+        "create table fct_verdicts (model varchar, item_id varchar, cluster_id varchar,"
+        " is_misaligned boolean, is_flagged boolean, is_right boolean as (is_flagged = is_misaligned),"
+        " protocol varchar as ('verdict'), dimension varchar as ('safety'),"
+        " semantic_type varchar as ('object'))"
     )
-    build(con, "mart_comparison_intervals")
+    said = [
+        (name, f"{side}-{c}-{i}", str(c), side == 0, bool(i < flags[model, side, c]))
+        for model, name in enumerate("ab")
+        for side in (0, 1)
+        for c in range(k)
+        for i in range(n_side[side, c])
+    ]
+    con.executemany("insert into fct_verdicts values (?, ?, ?, ?, ?)", said)
+    build(con, "int_verdicts__model_pairs", "mart_comparison_intervals")
     found = {
         row["semantic_type"]: row for row in rows(con, "select * from mart_comparison_intervals")
     }
@@ -309,7 +305,7 @@ def test_bootstrap_bounds_are_widened_percentiles_of_hashed_weights() -> None:
     weights = np.vstack([np.ones(k), np.array(drawn).reshape(replicates, k)])
     rates = (weights @ flags.transpose(0, 2, 1)) / (weights @ n_side.T)  # model, replicate, side
     scores = stats.hmean(np.stack([rates[..., 0], 1 - rates[..., 1]]))
-    accuracies = (weights @ right.T) / (weights @ columns["n"])[:, None]
+    accuracies = (weights @ right.T) / (weights @ n_side.sum(0))[:, None]
     widened = a_and_s_t(k - 1, 0.95) / stats.norm.ppf(0.975) * np.sqrt(k / (k - 1))
     for name, gaps in (
         ("accuracy_difference", accuracies[:, 0] - accuracies[:, 1]),

@@ -23,7 +23,7 @@ from stub_engine import choice
 Row = dict[str, Any]
 DOMAINS = [
     {"domain": f"{d}_norm", "code": f"{d[0].upper()}01", "dimension": d, "name": d}
-    | {"elicitation": "norm", "honours": "keeps it", "violates": "breaks it"}
+    | {"definition": "norm", "honours": "keeps it", "violates": "breaks it"}
     for d in ("safety", "value", "cultural")
 ]
 TYPES = [{"semantic_type": t, "elicitation": "."} for t in ("object", "attribute", "relation")]
