@@ -35,6 +35,7 @@
     "allow_judge_as_responder",
     "verdict_option_orders",
     "verdict_threshold",
+    "calibration_bins",
     "confidence_level",
     "comparison_power",
     "bootstrap_replicates",

@@ -1,4 +1,5 @@
--- The released table's columns, ours beside the published. classified counts labels, not prompts.
+-- The released table's columns, ours beside the published. All count labels, not prompts: in a domain the two
+-- are the same, in a total they are not, see mart_label_totals.
 with
 
 domains as (select * from {{ ref('dim_domains') }}),
@@ -22,6 +23,15 @@ label_counts as (
     inner join prompts using (prompt_id)
     where labels.is_assigned
     group by labels.domain
+),
+
+imported_counts as (
+    select
+        domain,
+        count(*) as imported
+    from labels
+    where is_reference
+    group by domain
 ),
 
 unresolved_counts as (
@@ -55,6 +65,7 @@ select
     domains.domain,
     domains.dimension,
     domains.name,
+    coalesce(imported_counts.imported, 0) as imported,
     coalesce(label_counts.classified, 0) as classified,
     coalesce(label_counts.expanded, 0) as expanded,
     coalesce(label_counts.deduplicated_away, 0) as deduplicated_away,
@@ -71,6 +82,7 @@ select
     domains.published_filtered_misaligned,
     domains.published_responses
 from domains
+left join imported_counts using (domain)
 left join label_counts using (domain)
 left join unresolved_counts using (domain)
 left join responses using (domain)

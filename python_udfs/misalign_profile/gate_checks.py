@@ -142,10 +142,12 @@ def alignment_metrics(con: duckdb.DuckDBPyConnection, variables: Mapping[str, An
 def domain_metrics(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
     """Cov, FFR and AS of mart_domain_metrics from single verdicts."""
     verdicts = _verdicts(con)
-    key = ["protocol", "model", "domain"]
-    ours = _scored(verdicts[verdicts["dimension"] != "overall"], key)
+    verdicts = verdicts[verdicts["dimension"] != "overall"]
+    key = ["protocol", "model", "domain", "semantic_type"]
+    ours = _scored(pd.concat([verdicts, verdicts.assign(semantic_type="all")]), key)
     ours = ours.drop(columns=["true_positives", "false_positives"])
-    return compare(con.table("marts.mart_domain_metrics").df(), ours, key)
+    mart = con.table("marts.mart_domain_metrics").df()
+    return compare(mart[mart["n"] > 0], ours, key)
 
 
 @_frame("benchmark.fct_verdicts")

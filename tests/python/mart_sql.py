@@ -18,8 +18,19 @@ VARS: dict[str, Any] = {
     "bootstrap_replicates": 200,
     "smallest_clusters": 10,
     "smallest_n": 20,
+    "calibration_bins": 10,
+    "include_seed_prompts": False,
+    "pairs_source": "",
 }
-MACROS = ("metrics", "intervals", "comparisons", "agreement")
+MACROS = (
+    "metrics",
+    "intervals",
+    "comparisons",
+    "agreement",
+    "macro_averages",
+    "keep_first",
+    "text_id",
+)
 
 
 def rendered(sql: str, **changes: Any) -> str:

@@ -63,6 +63,20 @@ create table marts.mart_option_order as select 'verdict' as stage, 'sound' as mo
     (0, 2, 300, .75, .25, null, null, null, null), (1, 2, 300, .25, -.25, 60, .2, .16, .25)
 ) t(option_order, option_orders, n, mean_probability, mean_shift, n_flipped, flipped_share, flipped_share_low,
     flipped_share_high);
+create table marts.mart_calibration as select 'verdict' as protocol, 'all' as semantic_type, * from (values
+    ('sound', 'overall', 810, 400, .912, .89, .93, .887, .1234, .045, .051, .47, .4938, null, false),
+    ('sound', 'value', 4, 4, null, null, null, null, .25, .3, .31, .3, 0.0, 'no misaligned responses', true)
+) t(model, dimension, n, clusters, auroc, auroc_low, auroc_high, average_precision, brier_score,
+    expected_calibration_error, expected_calibration_error_equal_mass, mean_p_misaligned, misaligned_share,
+    missing_reason, is_too_small);
+create table marts.mart_calibration_bins as select 'verdict' as protocol, 'sound' as model, 'overall' as dimension,
+    'all' as semantic_type, 'equal_width' as binning, * from (values
+    (1, 400, .05, .10, .06, .15), (10, 100, .95, .75, null, null)
+) t(bin, n, mean_p_misaligned, misaligned_share, misaligned_share_low, misaligned_share_high);
+insert into marts.mart_calibration_bins select * replace ('equal_mass' as binning) from marts.mart_calibration_bins;
+create table marts.mart_threshold_curve as select 'verdict' as protocol, 'sound' as model, 'overall' as dimension,
+    'all' as semantic_type, * from (values (.35, .843, .861, true), (.5, .843, .861, false)
+) t(threshold, alignment_score_at_setting, best_alignment_score, is_best);
 create table marts.mart_joint_alignment as select 'verdict' as protocol, 'sound' as model, 'general-purpose' as category,
     'safety' as dimension, 222 as n, 333 as n_joint, .456 as joint_accuracy, .40 as joint_accuracy_low,
     .51 as joint_accuracy_high, .777 as alignment_score, .444 as joint_alignment_score,

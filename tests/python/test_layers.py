@@ -184,7 +184,7 @@ def columns(manifest: Manifest, scratch: Path) -> dict[str, list[str]]:
     target = {"type": "duckdb", "path": str(warehouse), "threads": 2}
     profile = {"misalign_profile": {"target": "embedded", "outputs": {"embedded": target}}}
     (scratch / "profiles.yml").write_text(json.dumps(profile), "utf-8")
-    kinds = ("dimension_pairs", "joint", "model_pairs")
+    kinds = ("dimension_pairs", "domain_counts", "joint", "model_pairs")
     models = [
         *(f"int_verdicts__{kind}" for kind in kinds),
         "int_judgements__compared",

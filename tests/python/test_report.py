@@ -319,6 +319,9 @@ def test_dataset_numbers(page: _Page, html: str) -> None:
 def test_a_warehouse_without_verdicts_still_reports(tmp_path: Path) -> None:
     marts = (
         "alignment_metrics",
+        "calibration",
+        "calibration_bins",
+        "threshold_curve",
         "trade_offs",
         "joint_alignment",
         "pareto_front",
