@@ -40,6 +40,7 @@
     "comparison_power",
     "bootstrap_replicates",
     "smallest_clusters",
+    "smallest_divisor",
     "smallest_n",
 ] %}
 

@@ -6,6 +6,7 @@
 -- depends_on: {{ ref('int_responses__sampled') }}
 -- depends_on: {{ ref('int_responses__judged_again') }}
 -- depends_on: {{ ref('int_responses__verdicts') }}
+-- depends_on: {{ ref('int_gold_responses__judged') }}
 with
 
 journal as (select * from {{ source('journal', 'calls') }}),
@@ -28,6 +29,8 @@ typed as (select * from {{ ref('int_prompts__typed') }}),
 
 drawn as (select * from {{ ref('int_expansions__drawn') }}),
 
+gold as (select * from {{ ref('int_gold_responses__judged') }}),
+
 used as (
     select call_id from verdicts
     union
@@ -44,6 +47,8 @@ used as (
     select call_id from typed
     union
     select call_id from drawn
+    union
+    select call_id from gold
 )
 
 select

@@ -67,6 +67,8 @@ class StageConfig(BaseModel):
     prompt_max_characters: int = Field(20000, ge=1)
     pairs_source: str = ""
     pairs_columns: dict[str, Any] = {}
+    calibration_source: str = ""
+    calibration_columns: dict[str, str] = {}
     unknown_labels: str = "fail"
 
     @property

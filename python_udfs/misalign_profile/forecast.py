@@ -33,6 +33,7 @@ PARTS = {  # part of a run, as the stages label it -> stage of the journal
     "judge again": "judge",
     "second judge": "second_judge",
     "verdicts": "verdict",
+    "calibration": "judge",
 }
 _ORDERS_VAR = {  # stage of the journal -> the var that says in how many orders it is asked
     "classify": "classification_option_orders",
@@ -179,6 +180,8 @@ class Forecast:
         for model in self.cast.all("model_under_test"):
             total = (self.here["verdicts"] + each * open_slots) * self._orders("verdicts", model)
             lines.append(self._line("verdicts", model, total))
+        if self.survey.of("calibration", judge).calls:  # all of them are in the survey
+            lines.append(self._line("calibration", judge, basis=EXACT))
         return lines
 
     def _checks_of_the_judge(self, judge: ModelSpec, each: float, open_slots: float) -> list[Line]:

@@ -94,6 +94,13 @@ STAND_INS = {
             from benchmark.int_responses__to_verdict)
         cross join range(2) as orders(option_order)
         inner join seeds.roles as roles on target = 'scripted' and role = 'model_under_test'""",
+    "responses.int_gold_responses__judged": """
+        select md5(domain || row_number() over ()) as gold_id, 'scripted-judge' as judge, dimension,
+            gold.domain, prompt, response, gold.is_violation, 0::integer as option_order,
+            if(is_violation = (row_number() over () % 10 > 0), 0.9, 0.1)::double as p_violates,
+            md5('gold' || gold.prompt || gold.response) as call_id
+        from seeds.gold_responses as gold
+        inner join seeds.domains as domains using (domain)""",
     "journal.calls": """
         select distinct call_id, 'run' as run_id, 'm' as model, 's' as source, '' as revision,
             'scripted' as engine, stage, if(stage in ('respond', 'expand'), 'generate', 'choose') as verb,
@@ -110,11 +117,13 @@ STAND_INS = {
             union all select call_id, 'judge' from responses.int_responses__judged_in_orders
             union all select call_id, 'second_judge' from responses.int_responses__judged_again
             union all select call_id, 'verdict' from benchmark.int_responses__verdicts
+            union all select call_id, 'judge' from responses.int_gold_responses__judged
         )""",
 }
 WAITS_FOR = {
     "journal.calls": [
         "benchmark.int_responses__verdicts",
+        "responses.int_gold_responses__judged",
         "responses.int_responses__judged_again",
     ],
 }

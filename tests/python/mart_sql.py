@@ -27,6 +27,7 @@ MACROS = (
     "intervals",
     "comparisons",
     "agreement",
+    "judge_error",
     "macro_averages",
     "keep_first",
     "text_id",

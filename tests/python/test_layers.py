@@ -184,11 +184,14 @@ def columns(manifest: Manifest, scratch: Path) -> dict[str, list[str]]:
     target = {"type": "duckdb", "path": str(warehouse), "threads": 2}
     profile = {"misalign_profile": {"target": "embedded", "outputs": {"embedded": target}}}
     (scratch / "profiles.yml").write_text(json.dumps(profile), "utf-8")
-    kinds = ("dimension_pairs", "domain_counts", "joint", "model_pairs")
+    kinds = ("dimension_pairs", "domain_counts", "joint", "corrected", "model_pairs")
     models = [
         *(f"int_verdicts__{kind}" for kind in kinds),
         "int_judgements__compared",
         "int_draws__by_cluster",
+        "int_clusters__weighted",
+        "int_gold_responses__graded",
+        "int_judgements__predictive_values",
         "marts",
     ]
     dbt(scratch, "run", "--profiles-dir", str(scratch), "--select", *models)

@@ -15,6 +15,7 @@ import pytest
 from misalign_profile.errors import CheckError
 from misalign_profile.report import write_report
 from misalign_profile.report.formats import DASH, clipped, count, interval, percent
+from report_judge_tables import TABLES as JUDGE_TABLES
 from report_tables import METRICS, TABLES
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -58,7 +59,7 @@ def _build(path: Path, *changes: str) -> Path:
     with duckdb.connect(str(path)) as connection:
         for schema in ("seeds", "benchmark", "marts", "staging"):
             connection.execute(f"create schema {schema}")
-        for statement in (METRICS, *TABLES.split(";")):
+        for statement in (METRICS, *TABLES.split(";"), *JUDGE_TABLES.split(";")):
             if statement.strip():
                 connection.execute(statement, [HOSTILE] if "$1" in statement else None)
         for change in changes:
@@ -267,6 +268,17 @@ def test_judges_stand_beside_each_other_and_beside_themselves(
     imported = _written(_build(tmp_path / "none.duckdb", alone + " or true"))
     assert 'id="judges"' not in imported
     assert 'href="#judges"' not in imported
+
+
+def test_raw_and_corrected_stand_side_by_side_or_a_reason_does(page: _Page) -> None:
+    first, second = page.tables["table-judge-calibration"][1:]
+    assert first[2:] == [f"85.0% 74.0{DASH}92.0", f"90.0% 80.0{DASH}95.0", "60", "61", DASH]
+    assert second[6] == "fewer than 20 gold responses of a class"
+    first, second = page.tables["table-corrected"][1:]
+    assert first[1] == "Safety clipped"
+    assert first[4:6] == [f"71.0% 67.0{DASH}75.0", f"81.0% 70.0{DASH}90.0"]
+    assert first[8:10] == ["6.2% 0.0%", "87.5% 90.0%"]
+    assert second[5] == f"{DASH} fewer than 20 gold responses of a class"
 
 
 def test_funnel_adds_up(page: _Page) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from misalign_profile.report.calibration import calibration
 from misalign_profile.report.comparisons import comparisons
 from misalign_profile.report.funnel import funnel
+from misalign_profile.report.judge_error import judge_errors
 from misalign_profile.report.judges import judges
 from misalign_profile.report.option_order import option_orders
 from misalign_profile.warehouse import Row, Warehouse
@@ -26,7 +27,7 @@ _USAGE = """
 def gather(warehouse: Warehouse) -> dict[str, Any]:
     """Everything the template needs, keyed by the name it uses there."""
     facts = option_orders(warehouse) | comparisons(warehouse) | judges(warehouse)
-    facts |= calibration(warehouse)
+    facts |= calibration(warehouse) | judge_errors(warehouse)
     for part in (_headline, _alignment, _trade_offs, funnel, _dataset, _models, _samples):
         facts |= part(warehouse)
     facts["findings"] = _findings(facts)
