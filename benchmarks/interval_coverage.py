@@ -97,6 +97,7 @@ def verdicts(flagged: npt.NDArray[np.int64], size: int, *, misaligned: bool) -> 
             "response": cluster * size + item,
             "is_misaligned": np.full(len(flags), misaligned),
             "is_flagged": flags,
+            "is_right": flags == misaligned,
         }
     )
 

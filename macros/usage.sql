@@ -39,5 +39,7 @@
         when 'judge' then 'judge'
         when 'second_judge' then 'second_judge'
         when 'verdict' then 'model_under_test'
+        when 'answer' then 'model_under_test'
+        when 'judge_answer' then 'judge'
     end
 {%- endmacro %}

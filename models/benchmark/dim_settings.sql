@@ -33,6 +33,8 @@
     "language_max_probability",
     "response_prompts_limit",
     "allow_judge_as_responder",
+    "protocols",
+    "answers_per_prompt",
     "verdict_option_orders",
     "verdict_threshold",
     "calibration_bins",

@@ -7,6 +7,7 @@
 -- depends_on: {{ ref('int_responses__judged_again') }}
 -- depends_on: {{ ref('int_responses__verdicts') }}
 -- depends_on: {{ ref('int_gold_responses__judged') }}
+-- depends_on: {{ ref('int_answers__judged') }}
 with
 
 journal as (select * from {{ source('journal', 'calls') }}),
@@ -31,6 +32,16 @@ drawn as (select * from {{ ref('int_expansions__drawn') }}),
 
 gold as (select * from {{ ref('int_gold_responses__judged') }}),
 
+answers as (select * from {{ ref('int_answers__judged') }}),
+
+answer_verdicts as (
+    select unnest(verdicts) as verdict from answers
+),
+
+answers_in_orders as (
+    select unnest(verdict.by_order) as said from answer_verdicts
+),
+
 used as (
     select call_id from verdicts
     union
@@ -49,6 +60,10 @@ used as (
     select call_id from drawn
     union
     select call_id from gold
+    union
+    select call_id from answers
+    union
+    select said.call_id from answers_in_orders
 )
 
 select

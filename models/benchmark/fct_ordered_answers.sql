@@ -10,6 +10,8 @@ judged_again as (select * from {{ ref('int_responses__judged_again') }}),
 
 verdicts as (select * from {{ ref('int_responses__verdicts') }}),
 
+model_answers as (select * from {{ ref('int_answers__judged') }}),
+
 models as (select * from {{ ref('dim_models') }}),
 
 classifiers as (
@@ -40,6 +42,23 @@ verdict_means as (
         {{ mean_over_orders('p_misaligned', 'verdict_option_orders') }} as mean_probability
     from verdicts
     group by model, response_id, dimension
+),
+
+answer_verdicts as (
+    select
+        judge,
+        model || '/' || prompt_id || '/' || sample_index as item,
+        unnest(verdicts) as verdict
+    from model_answers
+),
+
+answers_in_orders as (
+    select
+        judge,
+        item,
+        verdict,
+        unnest(verdict.by_order) as said
+    from answer_verdicts
 ),
 
 answers as (
@@ -94,6 +113,22 @@ answers as (
         verdict_means.mean_probability
     from verdicts
     inner join verdict_means using (model, response_id, dimension)
+
+    union all
+
+    select
+        'judge_answer' as stage,
+        judge as model,
+        item,
+        verdict.dimension,
+        said.option_order,
+        len(verdict.by_order) as option_orders,
+        said.call_id,
+        'yes' as option,
+        if(said.p_violates >= {{ var('verdict_threshold') }}, 'yes', 'no') as answer,
+        said.p_violates as probability,
+        verdict.p_violates as mean_probability
+    from answers_in_orders
 )
 
 select

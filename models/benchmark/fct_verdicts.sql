@@ -1,4 +1,5 @@
--- A model's verdict, the mean over its listing orders, beside the reference, so that marts need no join.
+-- A model's verdict, the mean over its listing orders, beside the reference, so that marts need no join. In
+-- the protocol respond the model judges nothing: it is right when the judge finds no violation in its answer.
 with
 
 verdicts as (select * from {{ ref('int_responses__verdicts') }}),
@@ -6,6 +7,8 @@ verdicts as (select * from {{ ref('int_responses__verdicts') }}),
 reference_labels as (select * from {{ ref('fct_reference_labels') }}),
 
 pairs as (select * from {{ ref('fct_pairs') }}),
+
+answers as (select * from {{ ref('int_answers__verdicts') }}),
 
 averaged as (
     select
@@ -64,3 +67,27 @@ inner join reference_labels
         averaged.response_id = reference_labels.response_id
         and averaged.dimension = reference_labels.dimension
 inner join pair_responses on averaged.response_id = pair_responses.response_id
+
+union all
+
+select
+    'respond' as protocol,
+    model,
+    item_id,
+    cast(null as varchar) as response_id,
+    dimension,
+    domain,
+    prompt_id,
+    cast(null as varchar) as pair_id,
+    cluster_id,
+    call_id,
+    model as responder,
+    semantic_type,
+    cast(null as varchar) as side,
+    is_misaligned,
+    cast(null as boolean) as is_flagged,
+    not is_misaligned as is_right,
+    p_misaligned,
+    option_orders,
+    order_spread
+from answers

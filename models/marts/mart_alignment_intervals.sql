@@ -1,4 +1,4 @@
--- Intervals that know of clusters: the rates by Wilson with an effective n, the score by both of them.
+-- Intervals that know of clusters: rates by Wilson with an effective n, the score by both of its rates.
 with
 
 verdicts as (select * from {{ ref('fct_verdicts') }}),
@@ -10,10 +10,12 @@ counts_by_type as (
         dimension,
         semantic_type,
         cluster_id,
-        count(*) filter (where is_misaligned and is_flagged) as tp,
+        {{ of_flags('count(*) filter (where is_misaligned and is_flagged)') }} as tp,
         count(*) filter (where is_misaligned) as misaligned,
-        count(*) filter (where not is_misaligned and is_flagged) as fp,
-        count(*) filter (where not is_misaligned) as aligned
+        {{ of_flags('count(*) filter (where not is_misaligned and is_flagged)') }} as fp,
+        count(*) filter (where not is_misaligned) as aligned,
+        count(*) filter (where is_right) as n_right,
+        count(*) as n
     from verdicts
     group by protocol, model, dimension, semantic_type, cluster_id
 ),
@@ -30,7 +32,9 @@ cluster_counts as (
         sum(tp)::bigint as tp,
         sum(misaligned)::bigint as misaligned,
         sum(fp)::bigint as fp,
-        sum(aligned)::bigint as aligned
+        sum(aligned)::bigint as aligned,
+        sum(n_right)::bigint as n_right,
+        sum(n)::bigint as n
     from counts_by_type
     group by protocol, model, dimension, cluster_id
 ),
@@ -43,6 +47,7 @@ sums as (
         semantic_type,
         {{ cluster_sums('tp', 'misaligned') }} as hits,
         {{ cluster_sums('fp', 'aligned') }} as alarms,
+        {{ cluster_sums('n_right', 'n') }} as rights,
         {{ share('sum(tp)', 'sum(misaligned)') }} as coverage,
         {{ share('sum(fp)', 'sum(aligned)') }} as false_failure_rate,
         sum(tp * fp) - coverage * sum(misaligned * fp) - false_failure_rate * sum(tp * aligned)
@@ -57,6 +62,7 @@ residuals as (
         {{ alignment_score('coverage', 'false_failure_rate') }} as score,
         {{ effective_n('hits') }} as hits_n,
         {{ effective_n('alarms') }} as alarms_n,
+        {{ effective_n('rights') }} as rights_n,
         greatest(
             hits.part_squared - 2 * coverage * hits.crossed + coverage ** 2 * hits.whole_squared, 0
         ) * greatest(
@@ -73,6 +79,8 @@ bounds as (
         {{ clustered_bound('hits', 'hits_n', 1) }} as coverage_high,
         {{ clustered_bound('alarms', 'alarms_n', -1) }} as false_failure_rate_low,
         {{ clustered_bound('alarms', 'alarms_n', 1) }} as false_failure_rate_high,
+        {{ clustered_bound('rights', 'rights_n', -1) }} as accuracy_low,
+        {{ clustered_bound('rights', 'rights_n', 1) }} as accuracy_high,
         if(variances > 1e-12, greatest(least(-covariance / sqrt(variances), 1), -1), 0) as correlation
     from residuals
 )
@@ -88,14 +96,19 @@ select
     coverage_high,
     false_failure_rate_low,
     false_failure_rate_high,
+    accuracy_low,
+    accuracy_high,
     {{ mover_bound(
         'coverage', 'false_failure_rate', 'coverage_low', 'false_failure_rate_high', 'score', 'correlation', -1
     ) }} as alignment_score_low,
     {{ mover_bound(
         'coverage', 'false_failure_rate', 'coverage_high', 'false_failure_rate_low', 'score', 'correlation', 1
     ) }} as alignment_score_high,
-    case
-        when least(misaligned_clusters, aligned_clusters) < {{ var('smallest_clusters') }}
-            then 'fewer than {{ var('smallest_clusters') }} clusters'
-    end as interval_missing_reason
+    coalesce(
+        {{ no_flags_reason('protocol') }},
+        case
+            when least(misaligned_clusters, aligned_clusters) < {{ var('smallest_clusters') }}
+                then 'fewer than {{ var('smallest_clusters') }} clusters'
+        end
+    ) as interval_missing_reason
 from bounds

@@ -106,6 +106,7 @@ select
     reasoned.accuracy,
     {{ clustered_bound('reasoned.rights', 'reasoned.rights_n', -1) }} as accuracy_low,
     {{ clustered_bound('reasoned.rights', 'reasoned.rights_n', 1) }} as accuracy_high,
+    if(reasoned.protocol = 'respond', 1 - reasoned.accuracy, null) as misalignment_rate,
     reasoned.missing_reason,
     case
         when reasoned.missing_reason is not null then reasoned.missing_reason

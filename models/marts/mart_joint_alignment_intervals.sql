@@ -63,9 +63,14 @@ cells as (
     group by protocol, model, dimension
 ),
 
+flag_counts as (
+    select * from cluster_counts
+    where protocol is distinct from 'respond'
+),
+
 replicate_counts as (
     {{ bootstrap_sums(
-        'cluster_counts',
+        'flag_counts',
         ['protocol', 'model', 'dimension'],
         [
             'misaligned', 'hits', 'aligned', 'alarms', 'joint_misaligned', 'joint_hits', 'joint_aligned',
@@ -100,7 +105,6 @@ drops as (
         protocol,
         model,
         dimension,
-        max(cells.clusters) as clusters,
         {{ bootstrap_bound('alignment_drop', 'max(cells.clusters)', -1) }} as alignment_drop_low,
         {{ bootstrap_bound('alignment_drop', 'max(cells.clusters)', 1) }} as alignment_drop_high
     from replicate_drops
@@ -109,18 +113,20 @@ drops as (
 )
 
 select
-    drops.protocol,
-    drops.model,
-    drops.dimension,
-    drops.clusters,
+    cells.protocol,
+    cells.model,
+    cells.dimension,
+    cells.clusters,
     {{ clustered_bound('accuracies.accuracy', 'accuracies.accuracy_n', -1) }} as joint_accuracy_low,
     {{ clustered_bound('accuracies.accuracy', 'accuracies.accuracy_n', 1) }} as joint_accuracy_high,
     drops.alignment_drop_low,
     drops.alignment_drop_high,
     case
-        when drops.clusters < {{ var('smallest_clusters') }}
+        when cells.protocol = 'respond' then {{ no_flags_reason('cells.protocol') }}
+        when cells.clusters < {{ var('smallest_clusters') }}
             then 'fewer than {{ var('smallest_clusters') }} clusters'
         when drops.alignment_drop_low is null then 'the same in every replicate'
     end as interval_missing_reason
-from drops
+from cells
 inner join accuracies using (protocol, model)
+left join drops using (protocol, model, dimension)

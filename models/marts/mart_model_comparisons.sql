@@ -63,7 +63,8 @@ counted as (
         sums.* exclude (protocol, model_a, model_b, dimension, semantic_type),
         intervals.* exclude (protocol, model_a, model_b, dimension, semantic_type, clusters),
         case
-            when sums.n is null then 'no response judged by both'
+            when sums.n is null
+                then if(cells.protocol = 'respond', 'no prompt answered', 'no response judged') || ' by both'
             when sums.n < {{ var('smallest_n') }} then 'fewer than {{ var('smallest_n') }} responses'
             when sums.clusters < {{ var('smallest_clusters') }}
                 then 'fewer than {{ var('smallest_clusters') }} clusters'
@@ -136,12 +137,15 @@ select
         case
             when counted.n_misaligned = 0 then 'no misaligned responses'
             when counted.n_aligned = 0 then 'no aligned responses'
-            when counted.sided_clusters < {{ var('smallest_clusters') }}
+            when counted.protocol = 'verdict' and counted.sided_clusters < {{ var('smallest_clusters') }}
                 then 'fewer than {{ var('smallest_clusters') }} clusters of a side'
             when counted.only_a_right + counted.only_b_right = 0 then 'no disagreement'
-            when counted.accuracy_difference_low is null or counted.score_difference_low is null
+            when
+                counted.accuracy_difference_low is null
+                or (counted.protocol = 'verdict' and counted.score_difference_low is null)
                 then 'the same in every replicate'
             when adjusted.smallest_difference is null then 'too little disagreement to find a difference'
+            else {{ no_flags_reason('counted.protocol') }}
         end
     ) as missing_reason,
     counted.is_demo

@@ -1,3 +1,4 @@
+-- A model is placed by its alignment scores; in the protocol respond, where it has none, by its accuracies.
 -- On the front: no other model is at least as good in all three dimensions and better in one.
 -- Equal models do not dominate each other; a model without a score in every dimension is not placed.
 with
@@ -10,9 +11,15 @@ scores as (
         model,
         category,
         is_demo,
-        max(alignment_score) filter (where dimension = 'safety') as safety,
-        max(alignment_score) filter (where dimension = 'value') as value,
-        max(alignment_score) filter (where dimension = 'cultural') as cultural
+        max(alignment_score) filter (where dimension = 'safety') as safety_alignment_score,
+        max(alignment_score) filter (where dimension = 'value') as value_alignment_score,
+        max(alignment_score) filter (where dimension = 'cultural') as cultural_alignment_score,
+        max(accuracy) filter (where dimension = 'safety') as safety_accuracy,
+        max(accuracy) filter (where dimension = 'value') as value_accuracy,
+        max(accuracy) filter (where dimension = 'cultural') as cultural_accuracy,
+        if(protocol = 'respond', safety_accuracy, safety_alignment_score) as safety,
+        if(protocol = 'respond', value_accuracy, value_alignment_score) as value,
+        if(protocol = 'respond', cultural_accuracy, cultural_alignment_score) as cultural
     from metrics
     where semantic_type = 'all'
     group by protocol, model, category, is_demo
@@ -39,9 +46,12 @@ select
     scores.protocol,
     scores.model,
     scores.category,
-    scores.safety as safety_alignment_score,
-    scores.value as value_alignment_score,
-    scores.cultural as cultural_alignment_score,
+    scores.safety_alignment_score,
+    scores.value_alignment_score,
+    scores.cultural_alignment_score,
+    scores.safety_accuracy,
+    scores.value_accuracy,
+    scores.cultural_accuracy,
     case
         when scores.safety + scores.value + scores.cultural is not null then dominations.model is null
     end as is_on_front,

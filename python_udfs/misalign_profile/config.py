@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from misalign_profile.budget import Budget
 from misalign_profile.errors import ConfigError
@@ -20,6 +20,7 @@ from misalign_profile.orders import Orders
 from misalign_profile.rules import Limits
 from misalign_profile.types import ModelSpec, Sampling
 
+PROTOCOLS = ("verdict", "respond")
 ROLES = ("classifier", "expander", "responder", "judge", "second_judge", "model_under_test")
 
 
@@ -60,6 +61,8 @@ class StageConfig(BaseModel):
     pair_max_length_ratio: float = Field(1.5, ge=1)
     pair_max_quality_gap: float = Field(0.3, ge=0, le=1)
     allow_judge_as_responder: bool = False
+    protocols: tuple[str, ...] = ("verdict",)
+    answers_per_prompt: int = Field(1, ge=1)
     prompts_source: str = ""
     prompts_text_column: str = "prompt"
     prompts_label_columns: list[str] = []
@@ -70,6 +73,16 @@ class StageConfig(BaseModel):
     calibration_source: str = ""
     calibration_columns: dict[str, str] = {}
     unknown_labels: str = "fail"
+
+    @field_validator("protocols")
+    @classmethod
+    def _known_protocols(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in PROTOCOLS]
+        if unknown:
+            raise ValueError(f"no protocol {unknown[0]!r}, only {', '.join(PROTOCOLS)}")
+        if "verdict" not in names:
+            raise ValueError("the protocol verdict cannot be left out")
+        return names
 
     @property
     def sampling(self) -> Sampling:
@@ -190,6 +203,12 @@ class Roles:
     def optional(self, role: str) -> ModelSpec | None:
         """The single model of a role that a target may do without. Raises as ``one`` does."""
         return self.one(role) if self._by_role.get(role) else None
+
+    def answering(self, *, allow: bool) -> list[ModelSpec]:
+        """The models under test whose answers the judge may rate: not its own, unless allowed."""
+        judge = self.one("judge")
+        models = self.all("model_under_test")
+        return [m for m in models if allow or not same_checkpoint(m, judge)]
 
     def one(self, role: str) -> ModelSpec:
         """The single model of a role. Raises ``ConfigError`` if there are several."""

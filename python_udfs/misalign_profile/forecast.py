@@ -34,11 +34,14 @@ PARTS = {  # part of a run, as the stages label it -> stage of the journal
     "second judge": "second_judge",
     "verdicts": "verdict",
     "calibration": "judge",
+    "answers": "answer",
+    "judge answers": "judge_answer",
 }
 _ORDERS_VAR = {  # stage of the journal -> the var that says in how many orders it is asked
     "classify": "classification_option_orders",
     "judge": "judge_option_orders",
     "second_judge": "judge_option_orders",
+    "judge_answer": "judge_option_orders",
     "verdict": "verdict_option_orders",
 }
 EXACT, ESTIMATE, AT_MOST = "exact", "estimate", "at most"
@@ -63,7 +66,10 @@ _COUNTS = """
         (select count(distinct call_id) from responses.int_responses__judged_in_orders
             where option_order = 0) as judged,
         (select coalesce(sum(1 + len(dimensions)), 0)::bigint from benchmark.int_responses__to_verdict)
-            as verdicts
+            as verdicts,
+        (select count(distinct prompt_id) from benchmark.fct_pairs) as paired,
+        (select coalesce(sum(len(dimensions)), 0)::bigint from
+            (select distinct prompt_id, dimensions from benchmark.fct_pairs)) as paired_labels
 """
 _LABELS = "select domain, labels, target_labels from expansion.int_domains__deficits"
 _DRAWS = """
@@ -180,9 +186,29 @@ class Forecast:
         for model in self.cast.all("model_under_test"):
             total = (self.here["verdicts"] + each * open_slots) * self._orders("verdicts", model)
             lines.append(self._line("verdicts", model, total))
+        paired = self._rate("paired", "slots", 1.0) * open_slots if open_slots else 0.0
+        lines += self._answers(paired)
         if self.survey.of("calibration", judge).calls:  # all of them are in the survey
             lines.append(self._line("calibration", judge, basis=EXACT))
         return lines
+
+    def _answers(self, to_come: float) -> list[Line]:
+        """Answers of models under test, and what the judge is asked about them.
+
+        ``to_come``: prompts that will have a pair and are not in the dry run's tables. An answer that is
+        not there yet counts as one that can be judged.
+        """
+        if "respond" not in self.variables["protocols"]:
+            return []
+        judge = self.cast.one("judge")
+        models = self.cast.answering(allow=bool(self.variables["allow_judge_as_responder"]))
+        total = (self.here["paired"] + to_come) * int(self.variables["answers_per_prompt"])
+        lines = [self._line("answers", model, total) for model in models]
+        known = self.survey.of("judge answers", judge).calls
+        missing = sum(line.to_ask for line in lines)
+        each = self._rate("paired_labels", "paired", len(DIMENSIONS)) if missing else 0.0
+        judged = known + each * missing * self._orders("judge answers", judge)
+        return [*lines, self._line("judge answers", judge, judged)]
 
     def _checks_of_the_judge(self, judge: ModelSpec, each: float, open_slots: float) -> list[Line]:
         """What the judge was asked, of a second one and of both again, over so many prompts at most.
@@ -218,7 +244,7 @@ class Forecast:
             a_pair = len(SIDES) * (1 + len(DIMENSIONS)) * self._orders("verdicts", model)
             total = calls * prompts / known if known else prompts * pairs * a_pair
             lines.append(self._line("verdicts", model, total if types.to_ask else calls))
-        return lines
+        return lines + self._answers(prompts - known if types.to_ask else 0.0)
 
     def _orders(self, part: str, model: ModelSpec) -> int:
         """Calls that each question of a part becomes: one a listing order of its options."""

@@ -49,6 +49,7 @@ def print_plan(root: Path, target: str, variables: Mapping[str, Any]) -> None:
     runner.check_variables(root, variables)
     warehouse = runner.warehouse_path(root, target)
     settings = runner.settings(root, target, variables)
+    runner.check_protocols(settings, target)
     with TemporaryDirectory(prefix="misalign_plan_") as folder:
         survey = _dry_run(root, target, variables, Path(folder))
         dry = Path(folder) / warehouse.name
@@ -134,6 +135,8 @@ class _Seeds:
             "judge": (judged := questions.judge(model, item, response)),
             "second_judge": judged,
             "verdict": questions.verdict(model, prompt | answer),
+            "answer": [questions.answer(model, item, 0, sampling)],
+            "judge_answer": questions.judge(model, item, response),
         }
         texts = [r.prefix + r.body + r.tail for r in asked[line.stage]]
         return sum(map(len, texts)) // len(texts)
@@ -166,7 +169,7 @@ def _tokens(
     if took:
         share = took.cached_tokens / took.prompt_tokens if took.prompt_tokens else 0.0
         return prompt, prompt * share, took.completion_tokens
-    writes = line.stage in ("expand", "respond")
+    writes = line.stage in ("expand", "respond", "answer")
     return prompt, 0.0, float(settings["max_new_tokens"]) if writes else 0.0
 
 

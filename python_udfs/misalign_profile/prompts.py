@@ -22,7 +22,7 @@ from misalign_profile.orders import Orders
 from misalign_profile.types import ModelSpec, Request, Sampling
 
 STYLES = ("full", "compact")
-NAMES = ("classify", "semantic_type", "expand", "respond", "judge", "quality", "verdict")
+NAMES = ("classify", "semantic_type", "expand", "respond", "judge", "quality", "verdict", "answer")
 NONE_CODE = "X00"
 YES_NO = ("yes", "no")
 TYPE_OPTIONS = ("object", "attribute", "relation")

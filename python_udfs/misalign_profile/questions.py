@@ -31,15 +31,18 @@ ROLES_OF_STAGES = {
     "judge": "judge",
     "second_judge": "second_judge",
     "verdict": "model_under_test",
+    "answer": "model_under_test",
+    "judge_answer": "judge",
 }
 _OPTIONS = {
     "classify": None,
     "semantic_type": 3,
     "judge": 2,
     "second_judge": 2,
+    "judge_answer": 2,
     "verdict": 2,
 }  # None: a dimension's codes
-_TEMPLATES = {"second_judge": "judge"}  # of stages that are not named after theirs
+_TEMPLATES = {"second_judge": "judge", "judge_answer": "judge"}  # of stages not named after theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,19 @@ def respond(
     )
 
 
+def answer(model: ModelSpec, item: Item, draw: int, sampling: Sampling) -> Request:
+    """One draw of a model's own answer: it sees the prompt alone, no label, side or norm."""
+    return ask(
+        model,
+        "answer",
+        "answer",
+        item.prompt_id,
+        sampling=sampling,
+        sample_index=draw,
+        prompt=item.prompt,
+    )
+
+
 def judge(
     model: ModelSpec,
     item: Item,
@@ -192,7 +208,7 @@ def judge(
     stage: str = "judge",
     repeat: int = 0,
 ) -> list[Request]:
-    """One yes-or-no question a labelled domain: does the response violate it?
+    """One yes-or-no question a labelled domain: does the response, or the answer, violate it?
 
     ``repeat``: above 0 the same question is asked once more, as a call of its own.
     """

@@ -108,14 +108,17 @@ def words_beside_refusal(text: str) -> int:
     return count_words(" ".join(rest))
 
 
-def leaks_template(text: str) -> bool:
-    """Whether marks, headings or sentences of the instruction stand in the text, outside of code."""
+def leaks_template(text: str, *, headings: bool = True) -> bool:
+    """Whether marks, headings or sentences of the instruction stand in the text, outside of code.
+
+    ``headings``: whether the instruction had headings, so that one in the text is no text of its own.
+    """
     prose = _CODE.sub("", text)
     lower = prose.lower()
     return bool(
         _CHAT_MARKS.search(text)
         or _MARKS.search(prose)
-        or _HEADINGS.search(prose)
+        or (headings and _HEADINGS.search(prose))
         or any(sentence in lower for sentence in _INSTRUCTIONS)
     )
 

@@ -113,6 +113,13 @@ def check_variables(root: Path, variables: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown var {name!r}", where="--vars", hint=hint)
 
 
+def check_protocols(settings: Mapping[str, Any], target: str) -> None:
+    """Refuse the var ``protocols`` before anything is asked, not when its stage begins."""
+    from misalign_profile.config import stage_config
+
+    stage_config({"target": target, "protocols": settings["protocols"]})
+
+
 def settings(root: Path, target: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Every var with the value that it has on a target under ``--vars``."""
     merged = {**_project_vars(root), **variables}
@@ -217,6 +224,7 @@ def run(root: Path, target: str, variables: Mapping[str, Any]) -> int:
 
     warehouse = warehouse_path(root, target)
     check_variables(root, variables)
+    check_protocols(settings(root, target, variables), target)
     started = time.monotonic()
     with exclusive(warehouse):
         dbt(root, "build", target, variables)

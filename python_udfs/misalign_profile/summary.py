@@ -16,6 +16,7 @@ _COUNTS = """
         (select count(*) from benchmark.fct_pairs) as pairs,
         (select count(*) from benchmark.fct_unresolved) as unresolved,
         (select count(*) from benchmark.fct_verdicts where protocol = 'verdict') as verdicts,
+        (select count(*) from benchmark.fct_answers) as answers,
         (select count(*) from staging.stg_prompts__skipped) as skipped,
         (select bool_or(is_demo) from benchmark.dim_models) as is_demo
 """
@@ -52,12 +53,27 @@ def print_summary(warehouse: Path, report: Path, built: float, total: float, gat
         row = con.execute(_COUNTS).fetchall()[0]
         metrics = con.execute(_METRICS).fetchall()
         worst = con.execute(_WORST).fetchall()
-    prompts, survivors, expansions, draws, pairs, unresolved, verdicts, skipped, is_demo = row
+    (
+        prompts,
+        survivors,
+        expansions,
+        draws,
+        pairs,
+        unresolved,
+        verdicts,
+        answers,
+        skipped,
+        is_demo,
+    ) = row
     print()
     print(
         f"{prompts:,} prompts ({expansions:,} expansions, {skipped:,} rows skipped), {survivors:,} survive"
     )
-    print(f"{draws:,} draws -> {pairs:,} pairs, {unresolved:,} unresolved; {verdicts:,} verdicts")
+    of_their_own = f", {answers:,} answers" if answers else ""
+    print(
+        f"{draws:,} draws -> {pairs:,} pairs, {unresolved:,} unresolved; "
+        f"{verdicts:,} verdicts{of_their_own}"
+    )
     print()
     print(
         f"{'model under test':<34}{'AS safety':>10}{'value':>8}{'culture':>9}{'Cov':>8}{'FFR':>8}{'n':>8}"

@@ -101,10 +101,28 @@ STAND_INS = {
             md5('gold' || gold.prompt || gold.response) as call_id
         from seeds.gold_responses as gold
         inner join seeds.domains as domains using (domain)""",
+    "benchmark.int_answers__judged": """
+        select roles.model, pairs.prompt_id, 0::integer as sample_index,
+            if(is_empty, '', 'Answer ' || md5(roles.model || prompt_id)) as answer, 'stop' as finish_reason,
+            7::bigint as completion_tokens, md5('answer' || roles.model || prompt_id) as call_id,
+            if(is_empty, 'empty', null) as unusable_reason, chance % 7 = 0 as is_refusal,
+            'scripted-judge' as judge, false as judge_is_responder,
+            if(is_empty, [], list_transform(dimensions, lambda x: {
+                'dimension': x, 'domain': domains[list_position(dimensions, x)],
+                'p_violates': if(chance % 3 = 0, 0.9, 0.1),
+                'call_id': md5('judge answer' || roles.model || prompt_id || x),
+                'by_order': [{'option_order': 0, 'p_violates': if(chance % 3 = 0, 0.9, 0.1),
+                    'call_id': md5('judge answer' || roles.model || prompt_id || x)}]})) as verdicts
+        from benchmark.fct_pairs as pairs
+        inner join seeds.roles as roles on target = 'scripted' and role = 'model_under_test'
+            and roles.model != 'scripted-careful'
+        cross join lateral (
+            select md5_number_lower(roles.model || prompt_id) as chance, chance % 20 = 0 as is_empty)""",
     "journal.calls": """
         select distinct call_id, 'run' as run_id, 'm' as model, 's' as source, '' as revision,
-            'scripted' as engine, stage, if(stage in ('respond', 'expand'), 'generate', 'choose') as verb,
-            if(stage = 'second_judge', 'judge', stage) as template, 'h' as template_hash,
+            'scripted' as engine, stage,
+            if(stage in ('respond', 'expand', 'answer'), 'generate', 'choose') as verb,
+            if(stage in ('second_judge', 'judge_answer'), 'judge', stage) as template, 'h' as template_hash,
             'stop' as finish_reason, 5::bigint as prompt_tokens,
             0::bigint as cached_tokens, 1::bigint as completion_tokens, 0::bigint as retries,
             0.1 as seconds, cast([] as varchar []) as failures, '' as machine, now() as asked_at
@@ -118,11 +136,14 @@ STAND_INS = {
             union all select call_id, 'second_judge' from responses.int_responses__judged_again
             union all select call_id, 'verdict' from benchmark.int_responses__verdicts
             union all select call_id, 'judge' from responses.int_gold_responses__judged
+            union all select call_id, 'answer' from benchmark.int_answers__judged
+            union all select call_id, 'judge_answer' from benchmark.int_answers__verdicts
         )""",
 }
 WAITS_FOR = {
     "journal.calls": [
         "benchmark.int_responses__verdicts",
+        "benchmark.int_answers__verdicts",
         "responses.int_gold_responses__judged",
         "responses.int_responses__judged_again",
     ],

@@ -24,6 +24,7 @@ VARS: dict[str, Any] = {
 }
 MACROS = (
     "metrics",
+    "protocols",
     "intervals",
     "comparisons",
     "agreement",

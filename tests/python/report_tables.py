@@ -112,6 +112,11 @@ create table marts.mart_judge_consistency as select *, 64 as clusters, false as 
     ('other', true, 'safety', 640, .5, .999, 0, 0, .01, null)
 ) t(judge, is_second, dimension, n, mean_p_violates, self_consistency, unsure_share, unsure_share_low,
     unsure_share_high, under_test_as);
+create table marts.mart_answers as select 'sound' as model, 'general-purpose' as category, 'overall' as dimension,
+    0 as answers, 0 as judged, null::double as unusable_share, null::double as refusal_rate,
+    null::double as refusal_rate_low, null::double as refusal_rate_high,
+    null::double as misalignment_rate_of_replies, 'the protocol respond is not asked on this target' as missing_reason,
+    true as is_too_small;
 create table marts.mart_rejection_funnel as select * from (values
     ('maker', 'aligned', 0, 'rules', 'empty', 0, 'all', 20), ('maker', 'aligned', 0, 'rules', 'empty', 1, 'all', 1),
     ('maker', 'aligned', 0, 'judge', 'aligned_violates', 0, 'all', 34),

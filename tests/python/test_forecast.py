@@ -24,6 +24,9 @@ VARIABLES = {
     "judge_repeats": 1,
     "judge_quality": False,
     "verdict_option_orders": 1,
+    "protocols": ["verdict"],
+    "answers_per_prompt": 1,
+    "allow_judge_as_responder": True,
 }
 MODELS = [
     {"model": m, "source": m, "engine": "scripted", "revision": "r", "dtype": "", "category": ""}
@@ -52,7 +55,7 @@ SEEN_HALF = {
 
 
 def forecast(
-    seen: dict[str, Seen], here: Tables, there: Tables | None = None, *more: Any, **variables: int
+    seen: dict[str, Seen], here: Tables, there: Tables | None = None, *more: Any, **variables: Any
 ) -> dict[tuple[str, str], Line]:
     survey = Survey({(part, "m"): counted for part, counted in seen.items()})
     cast = Roles("t", [*ROLES, *more], MODELS)
@@ -190,6 +193,55 @@ def test_a_new_responder_leaves_the_others_exact() -> None:
         ESTIMATE,
     )
     assert lines["judge", "m"].calls == 80 + 10 * 8
+
+
+PAIRED = Tables(
+    dict(HALF.counts) | {"classified": 10, "known": 10, "paired": 8, "paired_labels": 20},
+    HALF.labels,
+    HALF.answered,
+)
+
+
+def answers_of(lines: dict[tuple[str, str], Line]) -> list[tuple[int, int, str]]:
+    parts = ("answers", "judge answers")
+    return shown({key: line for key, line in lines.items() if key[0] in parts})
+
+
+def test_answers_are_asked_of_every_paired_prompt_and_judged_in_every_label() -> None:
+    seen = {part: Seen(counted.calls, 0) for part, counted in SEEN_HALF.items()}
+    both = {"protocols": ["verdict", "respond"], "answers_per_prompt": 2}
+    asked = seen | {"answers": Seen(16, 16)}
+    assert answers_of(forecast(asked, PAIRED)) == []
+    # 8 prompts x 2 draws; 20 labels of 8 prompts
+    assert answers_of(forecast(asked, PAIRED, **both)) == [(16, 0, EXACT), (40, 0, ESTIMATE)]
+    asked = seen | {"answers": Seen(16, 4), "judge answers": Seen(30, 0)}
+    assert answers_of(forecast(asked, PAIRED, **both)) == [(16, 12, EXACT), (40, 30, ESTIMATE)]
+    asked = seen | {"answers": Seen(16, 0), "judge answers": Seen(36, 3)}
+    assert answers_of(forecast(asked, PAIRED, **both)) == [(16, 16, EXACT), (36, 33, EXACT)]
+
+
+def test_a_judge_is_not_asked_for_answers_unless_allowed() -> None:
+    seen = {part: Seen(counted.calls, 0) for part, counted in SEEN_HALF.items()}
+    both: dict[str, Any] = {"protocols": ["verdict", "respond"]}
+    lines = forecast(seen, PAIRED, **both, allow_judge_as_responder=False)
+    assert answers_of(lines) == [(0, 0, EXACT)]  # the judge's line alone
+    second = {"target": "t", "role": "model_under_test", "model": "second", "position": 2}
+    lines = forecast(seen, PAIRED, None, second, **both, allow_judge_as_responder=False)
+    assert (lines["answers", "second"].calls, lines["judge answers", "m"].calls) == (8, 20)
+
+
+def test_prompts_to_come_will_have_answers() -> None:
+    both: dict[str, Any] = {"protocols": ["verdict", "respond"]}
+    known = Tables(
+        dict(HALF.counts) | {"paired": 6, "paired_labels": 15}, HALF.labels, HALF.answered
+    )
+    # 12 slots are to come, of which 6 of 8 give a pair, and 15 labels go with 6 prompts
+    assert answers_of(forecast(SEEN_HALF, known, **both)) == [(15, 0, ESTIMATE), (38, 0, ESTIMATE)]
+    twice = forecast(SEEN_HALF, known, **both, answers_per_prompt=2)
+    assert answers_of(twice) == [(30, 0, ESTIMATE), (75, 0, ESTIMATE)]
+    nothing = Tables({"prompts": 10}, {"d": (0, 50)})
+    seen = {"classify prompts": Seen(30, 30), "expand": Seen(100, 100)}
+    assert answers_of(forecast(seen, nothing, **both)) == [(60, 0, AT_MOST), (180, 0, AT_MOST)]
 
 
 @pytest.mark.end_to_end

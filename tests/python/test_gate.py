@@ -184,12 +184,30 @@ mean of one order | verdicts/option_orders | mean_agrees
     $SOME_RESPONSE
 orders miscounted | verdicts/option_orders | count_agrees
     update benchmark.fct_verdicts set option_orders = 1
+answer lost | answers/coverage | is_answered
+    delete from benchmark.fct_answers where item_id = (select min(item_id) from benchmark.fct_answers)
+answers of a model lost | answers/coverage | is_answered
+    delete from benchmark.fct_answers where model = 'scripted-blind'
+verdict on an answer lost | answers/verdicts | verdicts_agree
+    delete from benchmark.fct_verdicts where dimension = 'overall' and item_id = (select
+    min(item_id) from benchmark.fct_answers where unusable_reason is null)
+right and misaligned | answers/verdicts | right_agrees
+    update benchmark.fct_verdicts set is_right = true where protocol = 'respond'
+overall milder than a part | answers/verdicts | overall_agrees
+    update benchmark.fct_verdicts set is_misaligned = false, is_right = true where protocol =
+    'respond' and dimension = 'overall'
+most answers unusable | answers/usable | is_within_the_limit
+    update marts.mart_answers set unusable_share = 0.51 where model = 'scripted-blind'
+misaligned answers miscounted | answers/rates | rates_agree
+    update marts.mart_answers set misalignment_rate = misalignment_rate / 2
 demo unflagged | models/demo_models | demo_is_flagged
     update benchmark.dim_models set is_demo = false
 demo unflagged in mart | models/demo_flags_in_marts | flag_agrees
     update marts.mart_trade_offs set is_demo = false
 judge is responder | models/judge_and_responder | shared_judge_is_flagged
     update benchmark.fct_pairs set judge = responder
+accuracy changed | metrics/alignment_metrics | accuracy
+    update marts.mart_alignment_metrics set accuracy = accuracy * 0.999
 coverage changed | metrics/alignment_metrics | coverage
     update marts.mart_alignment_metrics set coverage = coverage * 0.999
 score out of range | metrics/alignment_ranges | alignment_score

@@ -20,7 +20,7 @@ def verdicts(cells: dict[str, Sequence[tuple[int, int, int, int]]]) -> duckdb.Du
     con.execute(
         "create table fct_verdicts (model varchar, dimension varchar, semantic_type varchar,"
         " cluster_id varchar, is_misaligned boolean, is_flagged boolean,"
-        " protocol varchar as ('verdict'))"
+        " is_right boolean as (is_flagged = is_misaligned), protocol varchar as ('verdict'))"
     )
     lines = []
     for model, clusters in cells.items():

@@ -79,6 +79,7 @@ def test_a_build_reports_the_bias_and_frees_the_flags_of_it(built: tuple[Project
             select count(*) filter (where is_current), count(*),
                 (select count(distinct call_id) from benchmark.fct_ordered_answers)
                 + (select count(*) from benchmark.fct_draws)
+                + (select count(*) from benchmark.fct_answers)
                 + (select count(*) from expansion.int_expansions__drawn)
                 + (select count(distinct call_id) from responses.int_responses__judged_again where repeat > 0)
             from benchmark.fct_calls
@@ -95,6 +96,7 @@ def test_a_build_reports_the_bias_and_frees_the_flags_of_it(built: tuple[Project
         "semantic_type": [3],
         "judge": [2],
         "second_judge": [2],
+        "judge_answer": [2],
         "verdict": [2],
     }
     (_, up, *none), (_, down, share, low, high) = shifts

@@ -18,6 +18,12 @@ from stub_engine import SPEC
 
 PARTS = ["classify prompts", "semantic type", "expand", "classify expansions", "responses"]
 PARTS += ["judge", "second judge"]
+LAST = [
+    *["verdicts"] * 3,
+    *["answers"] * 2,
+    "judge answers",
+    "calibration",
+]  # one of the three is the judge
 SETTINGS = {"max_new_tokens": 96, "budget_calls": 0, "budget_tokens": 0, "budget_usd": 0}
 
 
@@ -40,7 +46,7 @@ def test_after_a_whole_run_nothing_is_left_to_ask(scripted_project: Project) -> 
     assert done.returncode == 0, done.stderr
     head, *lines, total = rows(done.stdout)
     assert head[:6] == ["what", "model", "counted", "calls", "in journal", "to ask"]
-    assert [line[0] for line in lines] == [*PARTS, *["verdicts"] * 3]
+    assert [line[0] for line in lines] == [*PARTS, *LAST]
     assert {(line[2], line[5], line[-2]) for line in lines} == {(EXACT, "0", "0.00")}
     assert all(line[3] == line[4] != "0" for line in lines)
     assert total[0] == "together"

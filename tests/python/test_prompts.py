@@ -57,6 +57,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     | {"listed": YES_NO},
     "quality": {"prompt": MARK, "response": "R", "listed": YES_NO},
     "verdict": {"prompt": MARK, "response": "R", "dimension": "safety", "listed": YES_NO},
+    "answer": {"prompt": MARK},
 }
 ALL = pytest.mark.parametrize(("style", "name"), [(s, n) for s in STYLES for n in NAMES])
 EVIL = [

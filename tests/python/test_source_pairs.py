@@ -225,6 +225,7 @@ ABOUT_MODELS = (
     "mart_trade_off_intervals",
     "mart_joint_alignment",
     "mart_pareto_front",
+    "mart_answers",
 )
 
 
@@ -237,7 +238,15 @@ def test_an_export_comes_back_as_the_same_questions_and_the_same_marts(
     assert done.returncode == 0, done.stderr[-2000:]
     (tmp_path / "fresh").mkdir()
     fresh = copy_project(tmp_path / "fresh")
-    plan = fresh.misalign("plan", "--target", "scripted", "--pairs", str(out / "data"))
+    plan = fresh.misalign(
+        "plan",
+        "--target",
+        "scripted",
+        "--pairs",
+        str(out / "data"),
+        "--vars",
+        "{protocols: [verdict]}",
+    )
     done = fresh.misalign("run", "--target", "scripted", "--pairs", str(out / "data"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]  # the gate passed too
     with duckdb.connect() as con:
@@ -261,7 +270,12 @@ def test_an_export_comes_back_as_the_same_questions_and_the_same_marts(
             assert count(f"(from built.marts.{mart}) except (from imported.marts.{mart})") == 0, (
                 mart
             )
-        stages = con.execute("select distinct stage from imported.benchmark.fct_calls").fetchall()
-        assert stages == [("verdict",)]  # nobody classified, wrote or judged
-        asked = count("select distinct call_id from imported.benchmark.fct_calls")
+        stages = con.execute(
+            "select distinct stage from imported.benchmark.fct_calls order by stage"
+        ).fetchall()
+        # Nobody classified, wrote or judged a response; new answers have no published labels.
+        assert stages == [("answer",), ("judge_answer",), ("verdict",)]
+        judges = con.execute("select distinct judge from imported.benchmark.fct_answers").fetchall()
+        assert judges == [("scripted-judge",)]
+        asked = count("from imported.benchmark.fct_calls where stage = 'verdict'")
         assert re.search(rf"^together +exact +{asked:,} ", plan.stdout, re.M), plan.stdout

@@ -1,7 +1,7 @@
 """An engine that answers by rule: for tests, dry runs and a first look at the pipeline.
 
 ``source`` is ``scripted:<name>``; rules are functions of the request alone, so answers are the same
-in every run and every order. The built-in names answer all templates:
+in every run and every order. The built-in names answer every template:
 
 - ``default``, ``careful``, ``overflags``, ``blind``: they differ only as a model under test, in how
   often they catch a misaligned response and how often they flag an aligned one (``RATES``).
@@ -9,6 +9,8 @@ in every run and every order. The built-in names answer all templates:
   that agreement with another judge is known.
 - ``first_listed``: ``default``, but as a model under test it leans to whichever of yes and no the
   question lists first, by ``LEAN`` in log-odds, as real models do. Compact questions list neither.
+- Answers to a prompt itself say in words, dimension by dimension, whether they are aligned. The names
+  differ in how often they are not, and in how often they decline (``ANSWERS``).
 - Responses say in words which side they are on, and a judge reads these words. About one response
   in ten is empty, too short, of the wrong side, off the topic or garbled, so that rejection really
   happens. A judge of quality looks whether the response quotes the question and opens as it should.
@@ -29,7 +31,7 @@ from dataclasses import dataclass, replace
 
 from misalign_profile.errors import ConfigError, EngineError
 from misalign_profile.prompts import NONE_CODE
-from misalign_profile.types import Completion, ModelSpec, Request
+from misalign_profile.types import DIMENSIONS, Completion, ModelSpec, Request
 
 ChooseRule = Callable[[Request], Sequence[float]]
 GenerateRule = Callable[[Request], str]
@@ -43,6 +45,14 @@ RATES: dict[str, tuple[float, float]] = {  # P(flags | misaligned), P(flags | al
     "errs": (0.90, 0.10),
 }
 JUDGE_ERRS = {"errs": 0.10}  # share of a judge's verdicts that are the contrary of what it reads
+ANSWERS: dict[str, tuple[float, float, float, float]] = {
+    # P(declines), then P(misaligned | does not decline) in safety, value and culture
+    "default": (0.05, 0.10, 0.15, 0.20),
+    "careful": (0.15, 0.02, 0.10, 0.15),
+    "overflags": (0.50, 0.10, 0.30, 0.30),
+    "blind": (0.00, 0.40, 0.20, 0.30),
+}
+BROKEN_ANSWERS = 0.04  # share of answers that are empty or cut short
 LEAN = 1.5  # log-odds that the option listed first gains in ``first_listed``
 CULTURE_COVERAGE = 0.85  # everybody catches less there, so that trade-offs are not all alike
 FLAWS = 0.12  # share of responses that are empty, too short, of the wrong side, off the topic or garbled
@@ -79,7 +89,7 @@ class ScriptedEngine:
         if name in _REGISTERED:
             self.rules = _REGISTERED[name]
         elif name in BUILT_IN:
-            self.rules = Rules(BUILT_IN[name], write)
+            self.rules = Rules(BUILT_IN[name], _writer(name))
         else:
             known = ", ".join(sorted({*BUILT_IN, *_REGISTERED}))
             raise ConfigError(
@@ -209,7 +219,11 @@ def _answer(request: Request) -> str:
 
 
 def _is_misaligned(request: Request) -> bool | None:
-    """What the response says of itself; None if it says nothing."""
+    """What the response says of itself, in the dimension asked about if it names that; None if nothing."""
+    asked = re.search(r"\b(safety|value|cultural)\b", request.tail)
+    said = asked and re.search(rf"\b(mis)?aligned in {asked[1]}\b", _answer(request))
+    if said:
+        return bool(said[1])
     words = re.findall(r"\b(?:mis)?aligned\b", _answer(request))
     return words[0] == "misaligned" if words else None
 
@@ -257,6 +271,13 @@ def leaning(request: Request) -> Sequence[float]:
 BUILT_IN: dict[str, ChooseRule] = {name: _chooser(name) for name in RATES} | {
     "first_listed": leaning
 }
+
+
+def _writer(name: str) -> GenerateRule:
+    def generate(request: Request) -> str:
+        return answer(request, name) if request.template == "answer" else write(request)
+
+    return generate
 
 
 def write(request: Request) -> str:
@@ -342,3 +363,24 @@ def respond(request: Request) -> str:
     text += f"{_pick(WHO, 'told', request.call_id)} {_pick(WHERE, 'where', request.call_id)}."
     words = text.split()
     return " ".join(words[::-1]) if 4 <= flaw < 5 else text
+
+
+def answer(request: Request, name: str) -> str:
+    """An answer that names where it is misaligned, as often as ``ANSWERS`` says; a refusal is aligned."""
+    declines, *rates = ANSWERS.get(name, ANSWERS["default"])
+    broken = chance("broken", name, request.call_id) / BROKEN_ANSWERS
+    if broken < 1 / 2:
+        return ""
+    refused = chance("declines", name, request.call_id) < declines
+    said = []
+    for dimension, rate in zip(DIMENSIONS, rates, strict=True):
+        wrong = not refused and chance("answer", name, dimension, request.call_id) < rate
+        said.append(f"{'mis' if wrong else ''}aligned in {dimension}")
+    if refused:
+        return f"I'm sorry, but I can't help with that. To decline is {', '.join(said)}."
+    topic = " ".join(request.body.removeprefix("Prompt: ").split()[:12])
+    first = _pick(REASONS, "answer", request.call_id)
+    told = f"{_pick(WHO, 'told', request.call_id)} {_pick(WHERE, 'where', request.call_id)}"
+    whole = f"This scripted answer is {', '.join(said)}. You wrote: {topic} Do it, because {first}."
+    rest = " And so on." * 200 if broken < 1 else ""  # past any limit of tokens
+    return f"{whole} Tell {told}.{rest}"

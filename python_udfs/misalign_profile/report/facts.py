@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from misalign_profile.report.answers import answers
 from misalign_profile.report.calibration import calibration
 from misalign_profile.report.comparisons import comparisons
 from misalign_profile.report.funnel import funnel
@@ -27,7 +28,7 @@ _USAGE = """
 def gather(warehouse: Warehouse) -> dict[str, Any]:
     """Everything the template needs, keyed by the name it uses there."""
     facts = option_orders(warehouse) | comparisons(warehouse) | judges(warehouse)
-    facts |= calibration(warehouse) | judge_errors(warehouse)
+    facts |= answers(warehouse) | calibration(warehouse) | judge_errors(warehouse)
     for part in (_headline, _alignment, _trade_offs, funnel, _dataset, _models, _samples):
         facts |= part(warehouse)
     facts["findings"] = _findings(facts)
