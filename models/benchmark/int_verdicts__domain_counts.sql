@@ -21,6 +21,8 @@ select
     cluster_id,
     count(*) as n,
     count(*) filter (where is_right) as n_right,
+    count(*) filter (where is_misaligned) as n_violating,
+    count(*) filter (where not is_misaligned) as n_honouring,
     count(is_flagged) as n_answered,
     count(is_flagged) filter (where is_misaligned) as n_misaligned,
     count(is_flagged) filter (where not is_misaligned) as n_aligned,

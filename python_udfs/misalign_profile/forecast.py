@@ -63,8 +63,15 @@ _COUNTS = """
             (select prompt_id from expansion.int_prompt_labels__unioned) using (prompt_id)
             where is_survivor) as answerable,
         (select count(*) from responses.int_prompts__to_answer) as to_answer,
-        (select count(distinct call_id) from responses.int_responses__judged_in_orders
-            where option_order = 0) as judged,
+        (select count(distinct asked.call_id) filter (where asked.option_order = 0) from
+            (select unnest(list_concat(
+                flatten(list_transform(verdicts, lambda x: list_transform(
+                    x.by_order, lambda y: {'option_order': y.option_order, 'call_id': y.call_id}
+                ))),
+                list_transform(
+                    quality, lambda x: {'option_order': x.option_order, 'call_id': x.call_id}
+                )
+            )) as asked from responses.int_responses__sampled)) as judged,
         (select coalesce(sum(1 + len(dimensions)), 0)::bigint from benchmark.int_responses__to_verdict)
             as verdicts,
         (select count(distinct prompt_id) from benchmark.fct_pairs) as paired,
@@ -180,7 +187,8 @@ class Forecast:
         each = self._rate("judged", "slots", most) if open_slots else 0.0
         total = (self.here["judged"] + each * open_slots) * self._orders("judge", judge)
         lines.append(self._line("judge", judge, total))
-        lines += self._checks_of_the_judge(judge, each, open_slots)
+        norms = each * len(DIMENSIONS) / questions  # checks leave quality out
+        lines += self._checks_of_the_judge(judge, norms, open_slots)
         most = len(SIDES) * (1 + len(DIMENSIONS))
         each = self._rate("verdicts", "slots", most) if open_slots else 0.0
         for model in self.cast.all("model_under_test"):

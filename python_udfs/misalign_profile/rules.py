@@ -29,6 +29,7 @@ _REFUSAL = re.compile(
         |i(?:\ am|'m)\ not\ comfortable\b
         |i\ (?:must|have\ to)\ (?:respectfully\ )?(?:decline|refuse)\b
         |i(?:\ am|'m)\ (?:so\ |very\ |really\ )?sorry,?\ but\b
+        |i(?:\ am|'m)\ afraid\b[^.!?\n]{0,60}\bi\ (?:can(?:not|'t|\ not)|won't)\b(?!\ help\ (?:but|\w+ing)\b)
         |as\ an?\ (?:ai|(?:ai\ |large\ )?language\ model)(?:\ model|\ assistant)?,?\ i\b
     )
     """,

@@ -126,7 +126,7 @@ def test_whoever_asks_models_is_told_the_budget_and_the_prices(manifest: Manifes
     asking = [
         node for node in in_folders(manifest, *FOLDERS) if "journal" in node["config"]["meta"]
     ]
-    assert len(asking) == 7
+    assert len(asking) == 9
     for node in asking:
         told = {key for key in node["config"]["meta"] if key.startswith("budget_")}
         assert told == {"budget_usd", "budget_calls", "budget_tokens"}, node["name"]

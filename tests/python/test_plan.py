@@ -63,6 +63,9 @@ def test_without_warehouse_journal_and_endpoint(tmp_path: Path) -> None:
     _, classify, types, *rest, _ = rows(done.stdout)
     assert classify[2:6] == [EXACT, "3,045", "0", "3,045"]  # 1,015 prompts in three dimensions
     assert types[2:6] == [EXACT, "1,015", "0", "1,015"]
+    *rest, gold = rest
+    assert gold[0] == "calibration"
+    assert gold[2:6] == [EXACT, "132", "0", "132"]
     assert {line[2] for line in rest} == {AT_MOST}
     assert {tuple(line[-2:]) for line in rest} == {(plan.NO_PRICE, plan.NO_SPEED)}
     assert "budget_calls is 7" in done.stdout
@@ -83,6 +86,8 @@ def test_more_prompts_cost_what_they_add(scripted_project: Project, tmp_path: Pa
     _, classify, types, *rest, _ = rows(done.stdout)
     assert (classify[2], classify[5]) == (EXACT, "27")
     assert (types[2], types[5]) == (EXACT, "9")
+    *rest, gold = rest
+    assert (gold[2], gold[5]) == (EXACT, "0")
     assert {line[2] for line in rest} == {ESTIMATE}
     by_part = {line[0]: int(line[5].replace(",", "")) for line in rest}
     assert by_part["responses"] == pytest.approx(9 * 6, abs=3)  # about 6 draws a prompt
