@@ -27,7 +27,7 @@ VARS = {
     "smallest_divisor": 0.1,
     "verdict_threshold": 0.5,
 }
-MACROS = ("metrics", "intervals", "judge_error")
+MACROS = ("metrics", "protocols", "intervals", "judge_error")
 MODELS = (
     "benchmark/int_clusters__weighted",
     "benchmark/int_gold_responses__graded",
@@ -238,6 +238,8 @@ def corrected(world: World, repetitions: int, seed: int = 0) -> tuple[list[dict[
     for name, table in sources.items():
         con.register(name, made[name])
         con.execute(f"create table {table} as select * from {name}")
+    con.execute("alter table fct_verdicts add column is_right boolean")
+    con.execute("update fct_verdicts set is_right = is_flagged = is_misaligned")
     con.execute(
         "create table dim_models as select 'model' as model, '' as category, false as is_demo"
     )

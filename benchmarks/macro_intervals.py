@@ -21,7 +21,7 @@ from harness import ROOT
 Shape = npt.NDArray[np.int64]
 
 VARS = {"confidence_level": 0.95, "smallest_clusters": 2, "bootstrap_replicates": 200}
-MACROS = ("metrics", "intervals", "macro_averages")
+MACROS = ("metrics", "protocols", "intervals", "macro_averages")
 SHARED = 0.3  # correlation of the verdicts of a cluster
 SPREAD = 30  # of the domains' true rates: beta with this many pseudo-verdicts around the mean
 CASES = ((14, 3), (14, 12), (56, 3), (56, 12))  # domains, mean of the clusters of one

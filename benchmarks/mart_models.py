@@ -12,7 +12,7 @@ import jinja2
 import yaml
 from harness import ROOT
 
-MACROS = ("metrics", "intervals", "comparisons")
+MACROS = ("metrics", "protocols", "intervals", "comparisons", "macro_averages")
 
 
 def project_vars() -> dict[str, Any]:

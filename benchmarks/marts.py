@@ -26,6 +26,7 @@ MEMORY = "4GB"
 RATES = (  # what reads fct_verdicts, in the order of what reads what
     "mart_alignment_intervals",
     "mart_alignment_metrics",
+    "int_verdicts__domain_counts",
     "mart_domain_metrics",
     "mart_pareto_front",
     "int_verdicts__dimension_pairs",

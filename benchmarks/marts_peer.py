@@ -235,13 +235,13 @@ def figures(given: Given, bootstrap: Bootstrap) -> dict[str, pd.DataFrame]:
     """By name of the mart, a frame whose index is the mart's key."""
     verdicts = sided(given.verdicts)
     typed = pd.concat([verdicts, verdicts.assign(semantic_type="all")], ignore_index=True)
-    labelled = verdicts[verdicts["dimension"] != "overall"]
+    labelled = typed[typed["dimension"] != "overall"]
     rates = ["coverage", "false_failure_rate", "alignment_score"]
     return {
         "mart_alignment_metrics": shares(
             typed, ["protocol", "model", "dimension", "semantic_type"]
         )[rates],
-        "mart_domain_metrics": shares(labelled, ["protocol", "model", "domain"])[rates],
+        "mart_domain_metrics": shares(labelled, KEYS["mart_domain_metrics"])[rates],
         "mart_trade_offs": trade_offs(verdicts),
         "mart_joint_alignment": drops(verdicts, given, bootstrap),
         "mart_model_comparisons": comparisons(verdicts, given, bootstrap),
@@ -250,7 +250,7 @@ def figures(given: Given, bootstrap: Bootstrap) -> dict[str, pd.DataFrame]:
 
 KEYS = {
     "mart_alignment_metrics": ["protocol", "model", "dimension", "semantic_type"],
-    "mart_domain_metrics": ["protocol", "model", "domain"],
+    "mart_domain_metrics": ["protocol", "model", "domain", "semantic_type"],
     "mart_trade_offs": ["protocol", "model", "from_dimension", "to_dimension"],
     "mart_joint_alignment": ["protocol", "model", "dimension"],
     "mart_model_comparisons": PAIR,
@@ -261,7 +261,7 @@ def compare(con: duckdb.DuckDBPyConnection, found: dict[str, pd.DataFrame]) -> i
     """How many figures were compared with the marts'; raises RuntimeError where one differs by 1e-9."""
     compared = 0
     for mart, frame in found.items():
-        table = con.sql(f"select * from {mart}").df().set_index(KEYS[mart])
+        table = con.sql(f"select * from {mart} where n > 0").df().set_index(KEYS[mart])
         frame.index = pd.MultiIndex.from_tuples(list(frame.index), names=KEYS[mart])
         ours = table[list(frame.columns)].astype(float).sort_index()
         theirs = frame.astype(float).sort_index()

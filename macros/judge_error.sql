@@ -67,9 +67,13 @@
     )
 {%- endmacro %}
 
-{# The part of the column n that a weighted count is, where a condition holds. Usage: {{ share_where('flagged', 'x') }} #}
+{#
+  The part of the column n that a weighted count is, where a condition holds.
+  Usage: {{ share_where('flagged', 'x') }}
+#}
 {% macro share_where(part, condition) -%}
-    {{ share("sum(" ~ part ~ ") filter (where " ~ condition ~ ")", "sum(n) filter (where " ~ condition ~ ")") }}
+    {%- set where = ") filter (where " ~ condition ~ ")" -%}
+    {{ share("sum(" ~ part ~ where, "sum(n" ~ where) }}
 {%- endmacro %}
 
 {#
@@ -92,7 +96,10 @@
     case when {{ value }} is not null then least(greatest({{ value }}, 0), 1) end
 {%- endmacro %}
 
-{# A bound of a corrected share: bootstrap_bound, within 0 to 1 and never past the estimate. side: -1 low, 1 high. #}
+{#
+  A bound of a corrected share: bootstrap_bound, within 0 to 1 and never past the estimate.
+  side: -1 low, 1 high.
+#}
 {% macro corrected_bound(value, clusters, side) -%}
     {%- set estimate = "max(" ~ value ~ ") filter (where replicate = -1)" -%}
     {%- set bound = bootstrap_bound(value, clusters, side) -%}

@@ -4,7 +4,7 @@
   Trap: greatest and least pass over NULL, so ask for it first.
 #}
 {% macro of_flags(expression, protocol="protocol") -%}
-    case when {{ protocol }} is distinct from 'respond' then {{ expression }} end
+    case when coalesce({{ protocol }} != 'respond', true) then {{ expression }} end
 {%- endmacro %}
 
 {#

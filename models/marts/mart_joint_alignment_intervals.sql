@@ -65,7 +65,7 @@ cells as (
 
 flag_counts as (
     select * from cluster_counts
-    where protocol is distinct from 'respond'
+    where coalesce(protocol != 'respond', true)
 ),
 
 replicate_counts as (

@@ -120,7 +120,7 @@ def columns_of(arguments: Mapping[str, Any]) -> list[str]:
 def _expectations() -> tuple[Any, Any]:
     """One batch definition for all frames (each more costs 30 ms), and the module, imported late (2-10 s)."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations").propagate = False  # one of its loggers talks at INFO
     try:
         import great_expectations as gx
     except ImportError as error:

@@ -45,7 +45,8 @@ def world(
         create table fct_gold_judgements (gold_id varchar, judge varchar, dimension varchar, is_violation boolean,
             p_violates double, is_judged_violation boolean);
         create table fct_verdicts (protocol varchar, response_id varchar, model varchar, dimension varchar,
-            semantic_type varchar, cluster_id varchar, is_misaligned boolean, is_flagged boolean);
+            semantic_type varchar, cluster_id varchar, is_misaligned boolean, is_flagged boolean,
+            is_right boolean as (is_flagged = is_misaligned));
         create table dim_models as select 'm' as model, 'c' as category, false as is_demo;
         """  # noqa: E501
     )
