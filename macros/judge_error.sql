@@ -68,11 +68,13 @@
 {%- endmacro %}
 
 {#
-  The part of the column n that a weighted count is, where a condition holds.
+  The part of the column n that a weighted count is, where a condition holds. Ordered, so that the last
+  digits of the sum are the same in every run.
   Usage: {{ share_where('flagged', 'x') }}
 #}
 {% macro share_where(part, condition) -%}
-    {%- set where = ") filter (where " ~ condition ~ ")" -%}
+    {%- set order = " order by side, is_violation_elsewhere, is_violation, is_sure)" -%}
+    {%- set where = order ~ " filter (where " ~ condition ~ ")" -%}
     {{ share("sum(" ~ part ~ where, "sum(n" ~ where) }}
 {%- endmacro %}
 

@@ -82,6 +82,7 @@ deviations as (
         domain_counts.domain,
         domain_counts.responder,
         domain_counts.side,
+        domain_counts.cluster_id,
         (cluster_counts.all_accepted - rates.rest_rate * cluster_counts.all_draws)
         / rates.rest_draws as without,
         (domain_counts.accepted - rates.rate * domain_counts.draws) * (1 / rates.draws + 1 / rates.rest_draws)
@@ -96,7 +97,7 @@ squares as (
         domain,
         responder,
         side,
-        sum(deviation * deviation - without * without) as added
+        sum(deviation * deviation - without * without order by cluster_id) as added
     from deviations
     group by domain, responder, side
 ),

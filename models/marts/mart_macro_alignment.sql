@@ -1,5 +1,6 @@
--- Every domain counts the same, however many verdicts it has: unweighted means over domains. Intervals are
--- linearised over clusters (decision 0029): all that a cluster moves, in whatever domains, is one residual.
+-- Every domain counts the same, however many verdicts it has: unweighted means over domains. Sums are
+-- ordered, since another order gives other last digits, and a second run must give the same rows. Intervals
+-- are linearised over clusters (decision 0029): all that a cluster moves, in whatever domains, is one residual.
 {% set cell = "protocol, model, dimension, semantic_type" %}
 with
 
@@ -47,10 +48,10 @@ means as (
         greatest(
             sum(least(misaligned_clusters, aligned_clusters) - 1) filter (where score is not null), 1
         ) as score_df,
-        avg(accuracy) as accuracy,
-        avg(coverage) filter (where score is not null) as coverage,
-        avg(false_failure_rate) filter (where score is not null) as false_failure_rate,
-        avg(score) as score
+        avg(accuracy order by domain) as accuracy,
+        avg(coverage order by domain) filter (where score is not null) as coverage,
+        avg(false_failure_rate order by domain) filter (where score is not null) as false_failure_rate,
+        avg(score order by domain) as score
     from domain_rates
     group by {{ cell }}
 ),
@@ -59,6 +60,7 @@ domain_residuals as (
     select
         {{ cell }},
         counts.cluster_id,
+        domain,
         domain_rates.score is not null as is_scored,
         domain_rates.coverage_slope,
         domain_rates.rate_slope,
@@ -84,10 +86,12 @@ cluster_residuals as (
         {{ cell }},
         cluster_id,
         bool_or(is_scored) as is_scored,
-        sum(accuracy) as accuracy,
-        coalesce(sum(coverage) filter (where is_scored), 0) as coverage,
-        coalesce(sum(rate) filter (where is_scored), 0) as rate,
-        coalesce(sum(coverage_slope * coverage + rate_slope * rate) filter (where is_scored), 0) as score
+        sum(accuracy order by domain) as accuracy,
+        coalesce(sum(coverage order by domain) filter (where is_scored), 0) as coverage,
+        coalesce(sum(rate order by domain) filter (where is_scored), 0) as rate,
+        coalesce(
+            sum(coverage_slope * coverage + rate_slope * rate order by domain) filter (where is_scored), 0
+        ) as score
     from domain_residuals
     group by {{ cell }}, cluster_id
 ),
@@ -97,11 +101,11 @@ variances as (
         {{ cell }},
         count(*) as clusters,
         count(*) filter (where is_scored) as clusters_in,
-        sum(accuracy ** 2) as accuracy_variance,
-        sum(coverage ** 2) as coverage_variance,
-        sum(rate ** 2) as rate_variance,
-        sum(score ** 2) as score_variance,
-        sum(coverage * rate) as covariance
+        sum(accuracy ** 2 order by cluster_id) as accuracy_variance,
+        sum(coverage ** 2 order by cluster_id) as coverage_variance,
+        sum(rate ** 2 order by cluster_id) as rate_variance,
+        sum(score ** 2 order by cluster_id) as score_variance,
+        sum(coverage * rate order by cluster_id) as covariance
     from cluster_residuals
     group by {{ cell }}
 ),
