@@ -49,8 +49,10 @@ sums as (
         is_judged_violation,
         replicate,
         max(sure_from) as sure_from,
-        sum(weight) as said,
-        coalesce(sum(weight) filter (where {{ margin('p_violates') }} >= sure_from), 0) as sure
+        sum(weight order by gold_id) as said,
+        coalesce(
+            sum(weight order by gold_id) filter (where {{ margin('p_violates') }} >= sure_from), 0
+        ) as sure
     from weighted
     group by judge, dimension, is_violation, is_judged_violation, replicate
 ),

@@ -1,6 +1,7 @@
 -- Every domain counts the same, however many verdicts it has: unweighted means over domains. Sums are
--- ordered, since another order gives other last digits, and a second run must give the same rows. Intervals
--- are linearised over clusters (decision 0029): all that a cluster moves, in whatever domains, is one residual.
+-- ordered, since another order gives other last digits, and a second run must give the same rows.
+-- Intervals are linearised over clusters (decision 0029): all that a cluster moves, in whatever
+-- domains, is one residual.
 {% set cell = "protocol, model, dimension, semantic_type" %}
 with
 

@@ -99,6 +99,7 @@ def test_ctrl_c_during_the_gate_ends_the_report_too(
     monkeypatch.setattr(runner, "dbt", lambda *_: None)
     monkeypatch.setattr(runner, "_start_report", lambda *_: report)
     monkeypatch.setattr(runner, "check_variables", lambda *_: None)
+    monkeypatch.setattr(runner, "settings", lambda *_: {"protocols": ["verdict"]})
     monkeypatch.setattr(runner, "warehouse_path", lambda *_: tmp_path / "w.duckdb")
     with pytest.raises(KeyboardInterrupt):
         runner.run(tmp_path, "embedded", {})

@@ -182,7 +182,7 @@ def test_a_run_on_a_disk_that_runs_full(tmp_path: Path) -> None:
     first, second = calls(project, "full"), calls(project, "wide")
     assert len(set(first)) == len(first)
     lost = len(first) - told["kept"]  # the batches that found no room, one for each stage at most
-    assert 0 < lost <= 32
+    assert 0 < lost <= 48  # a batch of each stage that waits for no other: domains, types, gold
     assert len(set(first) & set(second)) == lost
     assert told["all"] == len(set(first) | set(second)) == len(second) + told["kept"]
 
@@ -210,5 +210,5 @@ def test_a_run_on_a_read_only_journal(tmp_path: Path) -> None:
         assert line.startswith(f"misalign: cannot {verb} the journal: Read-only file system [")
         assert (told[command], told[f"{command} trace"]) == (2, False)
     assert told["verify"] == 0
-    assert len(calls(project, "run")) <= 32
+    assert len(calls(project, "run")) <= 48  # as above
     assert journal.segments() == before
