@@ -331,7 +331,7 @@ def test_the_forecast_multiplies_what_is_to_come_by_the_distinct_orders(
         "expansion_oversampling": 2, "candidates_per_side": 3, "resampling_rounds": 2,
         "response_prompts_limit": 0, "classification_option_orders": 2, "judge_option_orders": 2,
         "verdict_option_orders": 9, "judge_check_prompts_limit": 0, "judge_repeats": 1,
-        "judge_quality": False,
+        "judge_quality": False, "protocols": ["verdict"], "answers_per_prompt": 1,
     }  # fmt: skip
     model = asdict(replace(FULL, model="m", prompt_style=style))
     cast = Roles(

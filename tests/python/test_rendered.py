@@ -96,9 +96,13 @@ def verdict(model: ModelSpec) -> Cases:
         yield f"{request.tail.splitlines()[0][:60]} ..., order {request.option_order}", request
 
 
+def answer(model: ModelSpec) -> Cases:
+    yield "the prompt alone", questions.answer(model, item("object"), 0, Sampling())
+
+
 CASES = {
     "classify": classify, "semantic_type": semantic_type, "expand": expand, "respond": respond,
-    "judge": judge, "quality": quality, "verdict": verdict,
+    "judge": judge, "quality": quality, "verdict": verdict, "answer": answer,
 }  # fmt: skip
 
 
