@@ -154,7 +154,7 @@ misalign('full', 'run')
 told['left'] = sorted({p.suffix for p in journal.iterdir() if p.name != '.lock'})
 told['kept'], told['problems'] = Journal(journal).verify()
 mount('-o', 'remount,size=64m', journal)
-stages = 'int_prompts__classified', 'int_prompts__typed'
+stages = 'int_prompts__classified', 'int_prompts__typed', 'int_gold_responses__judged'
 words = 'dbt', 'run', '--target', 'scripted', '--select', *stages
 run('wide', *watched, 'wide.jsonl', '16', '0', *words)
 told['all'], told['later problems'] = Journal(journal).verify()
