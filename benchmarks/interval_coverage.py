@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from harness import publish
-from mart_models import model, rendered
+from mart_models import build, model, rendered
 
 VARS = {"confidence_level": 0.95, "smallest_clusters": 2, "bootstrap_replicates": 200}
 TRUTHS = ((0.7, 0.2), (0.95, 0.05))  # coverage and false failure rate
@@ -146,6 +146,7 @@ def case(truth: tuple[float, float], clusters: int, size: int, repetitions: int)
         "a.model < b.model", "a.model || ' B' = b.model"
     )
     con.execute(f"create table int_verdicts__model_pairs as {rendered(pairs, **VARS)}")
+    build(con, "int_verdicts__counts_to_compare", **VARS)
     compared = rows(con, model("mart_comparison_intervals"))
     score = 2 / (1 / coverage + 1 / (1 - rate))
     return Held(

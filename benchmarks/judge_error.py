@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import duckdb
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from harness import ROOT, publish
+from harness import publish
+from mart_models import build
 
 VARS = {
     "confidence_level": 0.95,
@@ -27,16 +27,15 @@ VARS = {
     "smallest_divisor": 0.1,
     "verdict_threshold": 0.5,
 }
-MACROS = ("metrics", "protocols", "intervals", "judge_error")
 MODELS = (
-    "benchmark/int_clusters__weighted",
-    "benchmark/int_gold_responses__graded",
-    "benchmark/int_judgements__predictive_values",
-    "benchmark/int_verdicts__corrected",
-    "marts/mart_alignment_intervals",
-    "marts/mart_alignment_metrics",
-    "marts/mart_judge_calibration",
-    "marts/mart_corrected_alignment",
+    "int_clusters__weighted",
+    "int_gold_responses__graded",
+    "int_judgements__predictive_values",
+    "int_verdicts__corrected",
+    "mart_alignment_intervals",
+    "mart_alignment_metrics",
+    "mart_judge_calibration",
+    "mart_corrected_alignment",
 )
 SIDES = ("aligned", "misaligned")
 ROUNDS, CANDIDATES = 3, 3
@@ -217,14 +216,6 @@ def tables(random: np.random.Generator, repetitions: int, world: World) -> dict[
     return {"judgements": judgements, "verdicts": verdicts, "gold": gold, "shares": true_shares}
 
 
-def rendered(path: str, settings: dict[str, Any]) -> str:
-    """A model's SQL as dbt would write it; a reference is the table of that name."""
-    macros = "".join((ROOT / "macros" / f"{name}.sql").read_text("utf-8") for name in MACROS)
-    names: dict[str, Any] = {"var": settings.__getitem__, "ref": lambda name: name}
-    sql = (ROOT / "models" / f"{path}.sql").read_text("utf-8")
-    return jinja2.Environment().from_string(macros + sql).render(names)
-
-
 def corrected(world: World, repetitions: int, seed: int = 0) -> tuple[list[dict[str, Any]], Any]:
     """Rows of the mart, one a repetition, and the true shares of violations."""
     random = np.random.default_rng([seed, world.prompts, world.gold, world.informative])
@@ -243,8 +234,8 @@ def corrected(world: World, repetitions: int, seed: int = 0) -> tuple[list[dict[
     con.execute(
         "create table dim_models as select 'model' as model, '' as category, false as is_demo"
     )
-    for path in MODELS:
-        con.execute(f"create table {path.split('/')[1]} as {rendered(path, VARS)}")
+    for model in MODELS:
+        build(con, model, **VARS)
     cursor = con.execute("select * from mart_corrected_alignment")
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()], made["shares"]

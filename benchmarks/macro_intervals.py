@@ -12,16 +12,14 @@ import time
 from typing import Any
 
 import duckdb
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from harness import ROOT
+from mart_models import build, model, rendered
 
 Shape = npt.NDArray[np.int64]
 
 VARS = {"confidence_level": 0.95, "smallest_clusters": 2, "bootstrap_replicates": 200}
-MACROS = ("metrics", "protocols", "intervals", "macro_averages")
 SHARED = 0.3  # correlation of the verdicts of a cluster
 SPREAD = 30  # of the domains' true rates: beta with this many pseudo-verdicts around the mean
 CASES = ((14, 3), (14, 12), (56, 3), (56, 12))  # domains, mean of the clusters of one
@@ -48,20 +46,13 @@ means as (
     group by model, replicate
 )
 select model
-{% for name in names %}
+{% for name in var('names') %}
     , {{ bootstrap_bound(name, 'any_value(k)', -1) }} as {{ name }}_low
     , {{ bootstrap_bound(name, 'any_value(k)', 1) }} as {{ name }}_high
 {% endfor %}
 from means inner join (select model, count(distinct cluster_id) as k from counts group by model) using (model)
 group by model
 """
-
-
-def rendered(sql: str) -> str:
-    """SQL as dbt would write it; a reference is the table of that name."""
-    macros = "".join((ROOT / "macros" / f"{name}.sql").read_text("utf-8") for name in MACROS)
-    names: dict[str, Any] = {"var": VARS.__getitem__, "ref": lambda name: name, "names": NAMES}
-    return jinja2.Environment().from_string(macros + sql).render(names)
 
 
 def score(
@@ -118,7 +109,7 @@ def held(
 ) -> tuple[list[str], float]:
     """Per cent of the repetitions in which each interval holds the truth; seconds of the query."""
     started = time.perf_counter()
-    con.execute(f"create or replace table found as {rendered(sql)}")
+    con.execute(f"create or replace table found as {rendered(sql, names=NAMES, **VARS)}")
     seconds = time.perf_counter() - started
     shares = []
     for name in NAMES:
@@ -132,7 +123,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="few repetitions")
     repetitions = 20 if parser.parse_args().small else 200
-    (mart,) = ROOT.glob("models/*/mart_macro_alignment.sql")
     print(
         "| domains | clusters | intervals | Cov | FFR | AS, mean | AS of means | seconds |\n|"
         + "---:|" * 8
@@ -147,7 +137,8 @@ def main() -> None:
         con.execute(
             "create table dim_models as select distinct model, '' as category, true as is_demo from counts"
         )
-        ours = f"select * from ({mart.read_text('utf-8')}) where dimension = 'safety'"
+        build(con, "int_verdicts__domain_means", **VARS)
+        ours = f"select * from ({model('mart_macro_alignment')}) where dimension = 'safety'"
         for name, sql in (("linearised", ours), ("bootstrap", BOOTSTRAP)):
             shares, seconds = held(con, sql, truth)
             print(

@@ -12,7 +12,7 @@ import jinja2
 import yaml
 from harness import ROOT
 
-MACROS = ("metrics", "protocols", "intervals", "comparisons", "macro_averages")
+MACROS = ("metrics", "protocols", "intervals", "comparisons", "macro_averages", "judge_error")
 
 
 def project_vars() -> dict[str, Any]:

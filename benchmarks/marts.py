@@ -37,7 +37,12 @@ RATES = (  # what reads fct_verdicts, in the order of what reads what
     "mart_joint_alignment_intervals",
     "mart_joint_alignment",
 )
-COMPARISONS = ("int_verdicts__model_pairs", "mart_comparison_intervals", "mart_model_comparisons")
+COMPARISONS = (
+    "int_verdicts__model_pairs",
+    "int_verdicts__counts_to_compare",
+    "mart_comparison_intervals",
+    "mart_model_comparisons",
+)
 
 
 @dataclass(frozen=True, slots=True)

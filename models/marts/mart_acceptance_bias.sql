@@ -5,6 +5,8 @@ with
 
 counts as (select * from {{ ref('int_draws__by_cluster') }}),
 
+rates as (select * from {{ ref('int_draws__domain_rates') }}),
+
 domain_counts as (
     select * from counts
     where domain != 'all'
@@ -19,62 +21,6 @@ cluster_counts as (
         draws as all_draws
     from counts
     where domain = 'all'
-),
-
-totals as (
-    select
-        responder,
-        side,
-        sum(all_accepted) as total_accepted,
-        sum(all_draws) as total_draws,
-        sum(all_accepted * all_accepted) as accepted_squared,
-        sum(all_accepted * all_draws) as crossed,
-        sum(all_draws * all_draws) as draws_squared,
-        count(*) as total_clusters
-    from cluster_counts
-    group by responder, side
-),
-
-domain_sums as (
-    select
-        domain,
-        responder,
-        side,
-        {{ cluster_sums('accepted', 'draws') }} as sums
-    from domain_counts
-    group by domain, responder, side
-),
-
-effective as (
-    select
-        *,
-        {{ effective_n('sums') }} as effective_draws
-    from domain_sums
-),
-
-bounded as (
-    select
-        domain,
-        responder,
-        side,
-        sums.clusters,
-        sums.whole::bigint as draws,
-        sums.part::bigint as accepted_draws,
-        {{ share('sums.part', 'sums.whole') }} as rate,
-        {{ clustered_bound('sums', 'effective_draws', -1) }} as rate_low,
-        {{ clustered_bound('sums', 'effective_draws', 1) }} as rate_high
-    from effective
-),
-
-rates as (
-    select
-        bounded.*,
-        totals.* exclude (responder, side),
-        totals.total_draws - bounded.draws as rest_draws,
-        {{ share('totals.total_accepted', 'totals.total_draws') }} as overall_rate,
-        {{ share('totals.total_accepted - bounded.accepted_draws', 'rest_draws') }} as rest_rate
-    from bounded
-    inner join totals using (responder, side)
 ),
 
 deviations as (

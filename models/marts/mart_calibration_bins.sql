@@ -60,7 +60,7 @@ cluster_counts as (
         cluster_id,
         count(*) as n,
         count(*) filter (where is_misaligned) as n_misaligned,
-        sum(p) as p_sum,
+        sum(p order by p) as p_sum,
         min(p) as p_low,
         max(p) as p_high
     from binned

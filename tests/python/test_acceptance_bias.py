@@ -49,7 +49,13 @@ def bias(prompts: list[dict[str, Any]], **changes: Any) -> dict[str, dict[str, A
     with duckdb.connect() as con:
         for name, given in tables.items():
             con.register(name, pa.Table.from_pylist(given))
-        build(con, "int_draws__by_cluster", "mart_acceptance_bias", **changes)
+        build(
+            con,
+            "int_draws__by_cluster",
+            "int_draws__domain_rates",
+            "mart_acceptance_bias",
+            **changes,
+        )
         return {row["domain"]: row for row in rows(con, "from mart_acceptance_bias")}
 
 

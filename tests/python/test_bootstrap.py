@@ -82,7 +82,12 @@ def warehouse(models: dict[str, float]) -> duckdb.DuckDBPyConnection:
 
 
 def pair(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    build(con, "int_verdicts__model_pairs", "mart_comparison_intervals")
+    build(
+        con,
+        "int_verdicts__model_pairs",
+        "int_verdicts__counts_to_compare",
+        "mart_comparison_intervals",
+    )
     return rows(
         con,
         "select * from mart_comparison_intervals where model_a = 'a' and model_b = 'b'"

@@ -18,7 +18,7 @@ from verdict_tables import agree, by_key, cells, mart, random_verdicts, warehous
 Row = dict[str, Any]
 Array = np.ndarray
 KEY = ("model", "dimension", "semantic_type")
-MARTS = ("mart_calibration_bins", "mart_calibration", "mart_threshold_curve")
+MARTS = ("mart_calibration_bins", "int_verdicts__areas", "mart_calibration", "mart_threshold_curve")
 
 
 @pytest.fixture(scope="module", params=[1, 2])

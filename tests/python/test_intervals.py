@@ -293,7 +293,12 @@ def test_bootstrap_bounds_are_widened_percentiles_of_hashed_weights() -> None:
         for i in range(n_side[side, c])
     ]
     con.executemany("insert into fct_verdicts values (?, ?, ?, ?, ?)", said)
-    build(con, "int_verdicts__model_pairs", "mart_comparison_intervals")
+    build(
+        con,
+        "int_verdicts__model_pairs",
+        "int_verdicts__counts_to_compare",
+        "mart_comparison_intervals",
+    )
     found = {
         row["semantic_type"]: row for row in rows(con, "select * from mart_comparison_intervals")
     }

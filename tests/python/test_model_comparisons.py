@@ -19,6 +19,7 @@ from mart_sql import build, rendered, rows
 Row = dict[str, Any]
 MODELS = (
     "int_verdicts__model_pairs",
+    "int_verdicts__counts_to_compare",
     "mart_comparison_intervals",
     "mart_model_comparisons",
 )
