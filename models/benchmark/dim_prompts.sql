@@ -9,6 +9,7 @@ staged as (select * from {{ ref('stg_prompts') }})
 select
     prompts.prompt_id,
     deduplicated.cluster_id,
+    deduplicated.near_duplicate_cluster_id,
     deduplicated.survivor_id,
     prompts.parent_ids,
     prompts.prompt,

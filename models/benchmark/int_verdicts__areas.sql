@@ -3,9 +3,10 @@
 {% set cell = "protocol, model, dimension, semantic_type" %}
 with
 
+-- In the protocol respond nothing is flagged, and p_misaligned is the judge's.
 verdicts as (
     select * from {{ ref('fct_verdicts') }}
-    where p_misaligned is not null
+    where is_flagged is not null
 ),
 
 by_type_and_all as (

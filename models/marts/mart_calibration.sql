@@ -20,12 +20,14 @@ cells as (
     select
         {{ cell }},
         count(*) as n,
-        count(p_misaligned) as n_answered,
+        count(is_flagged) as n_answered,
         count(distinct cluster_id) as clusters,
-        count(p_misaligned) filter (where is_misaligned) as n_misaligned,
-        count(p_misaligned) filter (where not is_misaligned) as n_aligned,
-        avg(p_misaligned order by cluster_id, item_id) as mean_p_misaligned,
-        avg((p_misaligned - is_misaligned::integer) ** 2 order by cluster_id, item_id) as brier_score
+        count(is_flagged) filter (where is_misaligned) as n_misaligned,
+        count(is_flagged) filter (where not is_misaligned) as n_aligned,
+        avg(p_misaligned order by cluster_id, item_id) filter (where is_flagged is not null)
+            as mean_p_misaligned,
+        avg((p_misaligned - is_misaligned::integer) ** 2 order by cluster_id, item_id)
+            filter (where is_flagged is not null) as brier_score
     from by_type_and_all
     group by {{ cell }}
 ),

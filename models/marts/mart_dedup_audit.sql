@@ -36,7 +36,7 @@ select
     count(*) filter (where prompts.removal_reason = 'near_duplicate') as near_duplicates,
     count(*) filter (where not prompts.is_survivor) as removed,
     count(*) filter (where prompts.is_survivor) as survivors,
-    count(distinct prompts.cluster_id) as clusters,
+    count(distinct prompts.near_duplicate_cluster_id) as clusters,
     {{ share('count(*) filter (where not prompts.is_survivor)', 'count(*)') }} as removed_share
 from counted
 inner join origins using (prompt_id)

@@ -5,18 +5,18 @@ prompts as (select * from {{ ref('dim_prompts') }}),
 
 clusters as (
     select
-        cluster_id,
+        near_duplicate_cluster_id,
         count(*) as prompts,
         count(*) filter (where is_survivor) as survivors,
         row_number() over (order by count(*) desc, min(place)) as cluster_rank
     from prompts
-    group by cluster_id
+    group by near_duplicate_cluster_id
     having count(*) > 1
 )
 
 select
     clusters.cluster_rank,
-    clusters.cluster_id,
+    clusters.near_duplicate_cluster_id as cluster_id,
     prompts.prompt_id,
     prompts.survivor_id,
     prompts.prompt,
@@ -27,5 +27,5 @@ select
     prompts.survivor_distance,
     prompts.place
 from clusters
-inner join prompts using (cluster_id)
+inner join prompts using (near_duplicate_cluster_id)
 where clusters.cluster_rank <= {{ var('near_duplicate_clusters_shown') }}

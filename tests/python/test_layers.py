@@ -72,6 +72,19 @@ def reads(manifest: Manifest, node: Node) -> list[Node]:
     return [nodes[parent] for parent in node["depends_on"]["nodes"] if parent in nodes]
 
 
+def uncontracted_parents(manifest: Manifest, children: list[Node]) -> set[str]:
+    """Names of what stands between these models and the contracted tables that they rest on."""
+    found: set[str] = set()
+    for child in children:
+        parents = [
+            node
+            for node in reads(manifest, child)
+            if folder(node) == "benchmark" and not node["config"]["contract"]["enforced"]
+        ]
+        found |= {node["name"] for node in parents} | uncontracted_parents(manifest, parents)
+    return found
+
+
 def wrong_reads(manifest: Manifest) -> list[str]:
     """Every reference that the layers forbid, as ``child (folder) reads parent (folder)``."""
     found = []
@@ -184,17 +197,8 @@ def columns(manifest: Manifest, scratch: Path) -> dict[str, list[str]]:
     target = {"type": "duckdb", "path": str(warehouse), "threads": 2}
     profile = {"misalign_profile": {"target": "embedded", "outputs": {"embedded": target}}}
     (scratch / "profiles.yml").write_text(json.dumps(profile), "utf-8")
-    kinds = ("dimension_pairs", "domain_counts", "joint", "corrected", "model_pairs")
-    models = [
-        *(f"int_verdicts__{kind}" for kind in kinds),
-        "int_judgements__compared",
-        "int_draws__by_cluster",
-        "int_clusters__weighted",
-        "int_gold_responses__graded",
-        "int_judgements__predictive_values",
-        "marts",
-    ]
-    dbt(scratch, "run", "--profiles-dir", str(scratch), "--select", *models)
+    between = uncontracted_parents(manifest, in_folders(manifest, "marts"))
+    dbt(scratch, "run", "--profiles-dir", str(scratch), "--select", *between, "marts")
     with duckdb.connect(str(warehouse), read_only=True) as con:
         rows = con.execute(
             """

@@ -21,7 +21,7 @@ NO_SPREAD = "no spread between clusters"
 
 def verdicts(
     model: str,
-    said: tuple[float | None, ...],
+    said: tuple[float, ...],
     truths: tuple[bool, ...],
     *,
     clusters: int = 40,
@@ -29,20 +29,12 @@ def verdicts(
 ) -> pd.DataFrame:
     """In each of so many clusters one response per truth, of which the model says this probability."""
     lines = [
-        (model, f"r{c}-{i}", f"c{c}", d, truth, p, "respond" if p is None else "verdict")
+        (model, f"r{c}-{i}", f"c{c}", d, truth, p)
         for c in range(clusters)
         for i, (truth, p) in enumerate(zip(truths, said, strict=True))
         for d in (*dimensions, "overall")
     ]
-    names = [
-        "model",
-        "item_id",
-        "cluster_id",
-        "dimension",
-        "is_misaligned",
-        "p_misaligned",
-        "protocol",
-    ]
+    names = ["model", "item_id", "cluster_id", "dimension", "is_misaligned", "p_misaligned"]
     return pd.DataFrame(lines, columns=names)
 
 
@@ -247,16 +239,19 @@ def test_models_without_a_score_dominate_nobody(con: duckdb.DuckDBPyConnection) 
 
 
 def test_a_model_that_answers_itself_is_right_or_not_and_flags_nothing() -> None:
-    """Nothing to flag: NULL and a reason in the marts of rates, and a share of right answers."""
-    silent = verdicts("m", (None, None), (False, True)).assign(
-        is_right=lambda f: ~f["is_misaligned"], is_flagged=None
+    """Nothing to flag: NULL and a reason in the marts of rates, and a share of right answers.
+
+    The probability of such a row is the judge's, from which the truth is taken: scored, it would be perfect.
+    """
+    silent = verdicts("m", (0.1, 0.9), (False, True)).assign(
+        is_right=lambda f: ~f["is_misaligned"], is_flagged=None, protocol="respond"
     )
     con = warehouse(
         silent,
         *(
             m
             for m in MARTS
-            if any(part in m for part in ("domain", "macro", "areas", "calibration"))
+            if any(part in m for part in ("domain", "macro", "areas", "calibration", "curve"))
         ),
     )
     reason = "nothing is flagged in this protocol"
@@ -271,7 +266,7 @@ def test_a_model_that_answers_itself_is_right_or_not_and_flags_nothing() -> None
     assert [calibration[c] for c in ("auroc", "brier_score", "expected_calibration_error")] == [
         None
     ] * 3
-    assert mart(con, "mart_calibration_bins") == []
+    assert mart(con, "mart_calibration_bins") == mart(con, "mart_threshold_curve") == []
 
 
 @pytest.mark.parametrize(

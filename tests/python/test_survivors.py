@@ -100,6 +100,7 @@ def build(
     register(con)
     rows = list(prompts)
     create(con, "int_prompts__unioned", ("prompt_id", "prompt", "origin", "position"), rows)
+    con.execute("alter table int_prompts__unioned add column parent_ids varchar[] default []")
     labelled = [(row[0], dimension) for row in rows for dimension in labels(row[0])]
     create(con, "int_prompt_labels__unioned", ("prompt_id", "dimension"), labelled)
     con.execute(
@@ -288,8 +289,8 @@ def test_a_hundred_thousand_copies_are_one_cluster() -> None:
     assert {row["survivor_id"] for row in outcome(con).values()} == {"0"}
     con.execute("truncate int_prompts__unioned")
     con.execute(
-        "insert into int_prompts__unioned select i::varchar, 'The same thing' || repeat('!', i % 7),"
-        " 'source', i from range(100_000) t(i)"
+        "insert into int_prompts__unioned by name select i::varchar as prompt_id, 'source' as origin,"
+        " 'The same thing' || repeat('!', i % 7) as prompt, i as position from range(100_000) t(i)"
     )
     for model in MODELS:
         con.execute(f"create or replace table int_prompts__{model} as {render(model, VARS)}")
