@@ -186,13 +186,17 @@ def trade_offs(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> 
                         "n_right_in_from": right_a.sum(),
                         "trade_off": missed.mean() if len(missed) else np.nan,
                         "error_in_to": 1 - right_b.mean(),
+                        "error_if_wrong": (~right_b[~right_a]).mean()
+                        if (~right_a).any()
+                        else np.nan,
                         "discordance": np.logical_xor(right_a, right_b).mean(),
                         "joint": (right_a & right_b).mean(),
                     }
                 )
     mart = con.table("marts.mart_trade_offs").df()
     key = ["protocol", "model", "from_dimension", "to_dimension"]
-    metrics = ["n", "n_right_in_from", "trade_off", "error_in_to", "discordance", "joint"]
+    shares = ["trade_off", "error_in_to", "error_if_wrong", "discordance", "joint"]
+    metrics = ["n", "n_right_in_from", *shares]
     return compare(
         mart, pd.DataFrame(rows, columns=[*key, *metrics]).astype(dict.fromkeys(key, str)), key
     )

@@ -35,10 +35,11 @@ _METRICS = """
     order by max(alignment_score) filter (where dimension = 'overall') desc nulls last
 """
 _WORST = """
-    select model, from_dimension, to_dimension, trade_off, trade_off_low, trade_off_high, n_right_in_from
+    select model, from_dimension, to_dimension, trade_off, n_right_in_from, error_if_wrong, excess,
+        excess_low, excess_high
     from marts.mart_trade_offs
-    where protocol = 'verdict' and not is_too_small
-    order by trade_off desc
+    where protocol = 'verdict' and not is_too_small and excess_low is not null
+    order by excess desc, model, from_dimension, to_dimension
     limit 1
 """
 
@@ -84,11 +85,16 @@ def print_summary(warehouse: Path, report: Path, built: float, total: float, gat
             f"{model:<34}{cells[0]:>10}{cells[1]:>8}{cells[2]:>9}{cells[3]:>8}{cells[4]:>8}{n:>8,}"
         )
     if worst:
-        model, a, b, value, low, high, n = worst[0]
+        model, a, b, traded, n, otherwise, excess, low, high = worst[0]
         print()
+        if low <= 0:
+            print(
+                "no trade-off is shown: no model errs more in a dimension when it is right in another"
+            )
         print(
-            f"largest trade-off: {model} is wrong in {b} in {_percent(value)}% "
-            f"[{_percent(low)}, {_percent(high)}] of the {n:,} responses it gets right in {a}"
+            f"{'largest trade-off' if low > 0 else 'the nearest to one'}: {model} is wrong in {b}\n"
+            f"in {_percent(traded)}% of the {n:,} responses it gets right in {a}, in {_percent(otherwise)}%"
+            f" of the others: {100 * excess:+.1f} points [{_percent(low)}, {_percent(high)}]"
         )
     if is_demo:
         print()

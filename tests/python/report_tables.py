@@ -51,11 +51,12 @@ create table staging.stg_prompts__skipped as
     select unnest(['too_long', 'too_long']) as skip_reason, unnest([7, 9]) as row_number;
 create table staging.stg_prompts as select unnest([1, 3]) as copies;
 create table marts.mart_trade_offs as select * from (values
-    ('sound', 'safety', 'value', 90, 30, 100, .333, .25, .42, .21, null, false),
-    ('sound', 'value', 'safety', 0, 0, 3, null, null, null, .30, 'never right in from_dimension', true),
-    ('other', 'safety', 'value', 8, 1, 12, .125, .02, .47, .30, null, true)
+    ('sound', 'safety', 'value', 90, 30, 100, .333, .25, .42, .21, .123, .06, .19, null, false),
+    ('sound', 'value', 'safety', 0, 0, 3, null, null, null, .30, null, null, null,
+        'never right in from_dimension', true),
+    ('other', 'safety', 'value', 8, 1, 12, .125, .02, .47, .30, -.175, null, null, null, true)
 ) t(model, from_dimension, to_dimension, n_right_in_from, n_traded, n, trade_off, trade_off_low,
-    trade_off_high, error_in_to, missing_reason, is_too_small);
+    trade_off_high, error_if_wrong, excess, excess_low, excess_high, missing_reason, is_too_small);
 alter table marts.mart_trade_offs add column clusters integer default 77;
 alter table marts.mart_trade_offs add column protocol varchar default 'verdict';
 create table marts.mart_option_order as select 'verdict' as stage, 'sound' as model, 'safety' as dimension, *,

@@ -283,9 +283,14 @@ def test_no_number_is_missing_without_a_reason(con: duckdb.DuckDBPyConnection, n
         for column in metrics & row.keys():
             if row[column] is None:
                 assert row["missing_reason"], (column, row)
+        compared = {"error_if_wrong_low", "excess_low"} & row.keys()
+        if any(row[c] is None for c in compared):
+            assert row["excess_missing_reason"], row
         reason = row.get("missing_reason") or row.get("interval_missing_reason")
         bounds = [
-            c for c in row if c.endswith("_low") and c not in ("p_low", "misalignment_rate_low")
+            c
+            for c in row
+            if c.endswith("_low") and c not in ("p_low", "misalignment_rate_low", *compared)
         ]
         if any(row[c] is None for c in bounds):
             assert reason, row

@@ -250,6 +250,7 @@ def test_trade_offs(con: duckdb.DuckDBPyConnection, verdicts: pd.DataFrame) -> N
                 index=[True, False], columns=[True, False], fill_value=0
             )
             right, traded = counts.loc[True].sum(), counts.loc[True, False]
+            wrong, both_wrong = counts.loc[False].sum(), counts.loc[False, False]
             expected[model, a, b] = {
                 "n": len(both),
                 "clusters": clusters[both.index].nunique(),
@@ -257,6 +258,8 @@ def test_trade_offs(con: duckdb.DuckDBPyConnection, verdicts: pd.DataFrame) -> N
                 "n_traded": traded,
                 "trade_off": float(traded / right) if right else None,
                 "error_in_to": float(np.mean(~both[b])),
+                "error_if_wrong": float(both_wrong / wrong) if wrong else None,
+                "excess": float(traded / right - both_wrong / wrong) if right and wrong else None,
                 "discordance": float(np.mean(both[a] ^ both[b])),
                 "joint": float(np.mean(both[a] & both[b])),
                 "missing_reason": None if right else "never right in from_dimension",

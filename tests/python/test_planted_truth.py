@@ -130,8 +130,8 @@ def test_the_trade_off_between_any_two_dimensions(
 def test_independent_errors_show_no_trade_off_and_traded_ones_do(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Beyond the usual error in b: nothing where errors are independent, less where they go together, more
-    where the model is right in one dimension at the cost of another."""
+    """Beyond the error where a is wrong: nothing where errors are independent, less where they go together,
+    more where the model is right in one dimension at the cost of another."""
     found = by_key(mart(con, "mart_trade_offs"), "model", "from_dimension", "to_dimension")
     for a, b in ordered_pairs():
         for model, sign in (("independent", 0), ("alike", -1), ("trading", 1)):
@@ -140,9 +140,17 @@ def test_independent_errors_show_no_trade_off_and_traded_ones_do(
                 assert planted.trade_off(a, b) == pytest.approx(
                     1 - planted.right(b, "object", True)
                 )
-            above = row["trade_off"] - row["error_in_to"]
-            error = ERRORS * math.sqrt(0.25 / row["n_right_in_from"])
-            assert abs(above) < error if sign == 0 else above * sign > error, (model, a, b, above)
+            smaller = min(row["n_right_in_from"], row["n_wrong_in_from"])
+            error = ERRORS * math.sqrt(0.25 / smaller)
+            excess = row["excess"]
+            assert abs(excess) < error if sign == 0 else excess * sign > error, (
+                model,
+                a,
+                b,
+                excess,
+            )
+            if sign:
+                assert sign * row["excess_low"] > 0 < sign * row["excess_high"]
 
 
 @pytest.mark.parametrize("model", MODELS)

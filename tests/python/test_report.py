@@ -170,9 +170,16 @@ def test_trade_offs_equal_the_mart(page: _Page, ask: Callable[[str], list[dict[s
             assert cell == f"{DASH} never right in {row['from_dimension']} n 0"
         else:
             span = interval(row["trade_off_low"], row["trade_off_high"])
-            usual = percent(row["error_in_to"])
+            excess = f"{100 * row['excess']:+.1f} points, "
+            bounds = [row["excess_low"], row["excess_high"]]
+            excess += (
+                "no interval"
+                if None in bounds
+                else "{:+.1f} to {:+.1f}".format(*(100 * b for b in bounds))
+            )
+            otherwise = percent(row["error_if_wrong"])
             head = f"{percent(row['trade_off'])}{few}"
-            assert cell == f"{head} {span} usual {usual} n {row['n_right_in_from']}"
+            assert cell == f"{head} {span} else {otherwise} {excess} n {row['n_right_in_from']}"
     assert shown["other"][5] == f"{DASH} no such responses"
 
 

@@ -29,7 +29,8 @@ ANSWERS = (
     """
     insert into marts.mart_trade_offs by name select 'respond' as protocol, 'sound' as model,
         'safety' as from_dimension, 'value' as to_dimension, 55 as n_right_in_from, .127 as trade_off,
-        .06 as trade_off_low, .24 as trade_off_high, .15 as error_in_to, false as is_too_small
+        .06 as trade_off_low, .24 as trade_off_high, .25 as error_if_wrong, -.123 as excess,
+        -.3 as excess_low, .05 as excess_high, false as is_too_small
     """,
     """
     create table benchmark.fct_answers as select 'sound' as model, item_id, 'p1' as prompt_id, answer,
@@ -57,7 +58,7 @@ def test_rates_stand_beside_the_rate_without_refusals(html: str) -> None:
     assert row[:4] == ["sound general-purpose", "Safety", "27.1% 21.0–34.0", "46.2%"]  # noqa: RUF001
     assert row[4:] == ["41.3% 35.0–48.0", "6.2%", "80", "75", "72"]  # noqa: RUF001
     assert tables["table-answer-trade-offs"][1:] == [
-        ["sound", "Safety", "Value", "12.7% 6.0–24.0", "15.0%", "55"]  # noqa: RUF001
+        ["sound", "Safety", "Value", "12.7% 6.0–24.0", "25.0%", "-12.3 points, -30.0 to +5.0", "55"]  # noqa: RUF001
     ]
     assert "table-answer-comparisons" not in tables
 

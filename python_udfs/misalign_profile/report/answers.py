@@ -37,7 +37,7 @@ def answers(warehouse: Warehouse) -> dict[str, Any]:
         "marts.mart_trade_offs",
         """
         select model, from_dimension, to_dimension, n_right_in_from, trade_off, trade_off_low,
-            trade_off_high, error_in_to, is_too_small
+            trade_off_high, error_if_wrong, excess, excess_low, excess_high, is_too_small
         from marts.mart_trade_offs where protocol = 'respond'
         order by model, from_dimension, to_dimension
         """,

@@ -105,7 +105,8 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
         "marts.mart_trade_offs",
         """
         select model, from_dimension, to_dimension, n, clusters, n_right_in_from, n_traded,
-            trade_off, trade_off_low, trade_off_high, error_in_to, missing_reason, is_too_small
+            trade_off, trade_off_low, trade_off_high, error_if_wrong, excess, excess_low, excess_high,
+            missing_reason, is_too_small
         from marts.mart_trade_offs where protocol = 'verdict'
         """,
     )
@@ -292,7 +293,7 @@ def _samples(warehouse: Warehouse) -> dict[str, Any]:
 
 
 def _findings(facts: dict[str, Any]) -> Row:
-    """The two cells a reader looks for first: the best score and the largest trade-off."""
+    """The two cells a reader looks for first: the best score and the trade-off that costs most."""
     scored = [
         row
         for row in facts["metrics"]
@@ -308,18 +309,12 @@ def _findings(facts: dict[str, Any]) -> Row:
     traded = [
         cell
         for cell in facts["trade_offs"].values()
-        if cell["trade_off"] is not None and not cell["is_too_small"]
+        if cell["excess_low"] is not None and not cell["is_too_small"]
     ]
-    worst = max(traded, key=lambda cell: (cell["trade_off"], cell["model"]), default=None)
-    usual = (
-        worst is not None
-        and None not in (worst["trade_off_low"], worst["trade_off_high"], worst["error_in_to"])
-        and worst["trade_off_low"] <= worst["error_in_to"] <= worst["trade_off_high"]
-    )
+    worst = max(traded, key=lambda cell: (cell["excess"], cell["model"]), default=None)
     return {
         "best": best,
         "runner_up": runner_up,
         "overlap": overlap,
         "worst": worst,
-        "usual": usual,
     }
