@@ -93,14 +93,14 @@ ranked as (
         count(*) over (partition by protocol, dimension) as family,
         row_number() over (
             partition by protocol, dimension order by p, model_a, model_b, semantic_type
-        ) as place,
-        {{ smallest_difference('n / greatest(design_effect, 1)', 'discordance') }} as smallest_difference
+        ) as place
     from tested
 ),
 
 adjusted as (
     select
         *,
+        {{ smallest_difference('n / greatest(design_effect, 1)', 'discordance', 'family') }} as smallest_difference,
         least(1, max((family - place + 1) * p) over family_by_place) as holm_p,
         min(least(1, family * p / place)) over (partition by protocol, dimension order by place desc) as bh_p
     from ranked
