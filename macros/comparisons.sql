@@ -63,14 +63,16 @@
     {%- set near = "(0.180625e0 - " ~ q ~ " ** 2)" -%}
     {%- set far = "(sqrt(-ln(" ~ tail ~ ")) - 1.6e0)" -%}
     case
-        when {{ tail }} >= 0.075 then {{ q }} * {{ polynomial(near, centre_above) }} / {{ polynomial(near, centre_below) }}
+        when {{ tail }} >= 0.075
+            then {{ q }} * {{ polynomial(near, centre_above) }} / {{ polynomial(near, centre_below) }}
         else {{ polynomial(far, tail_above) }} / {{ polynomial(far, tail_below) }}
     end
 {%- endmacro %}
 
 {# A polynomial by Horner's rule; coefficients from the constant on. #}
 {% macro polynomial(x, coefficients) -%}
-    ({{ coefficients[:-1] | join(" + " ~ x ~ " * (") }} + {{ x }} * {{ coefficients[-1] }}{{ ")" * (coefficients | length - 2) }})
+    {%- set closed = ")" * (coefficients | length - 2) -%}
+    ({{ coefficients[:-1] | join(" + " ~ x ~ " * (") }} + {{ x }} * {{ coefficients[-1] }}{{ closed }})
 {%- endmacro %}
 
 {#

@@ -30,7 +30,13 @@ judged_shares as (
         counts.side,
         counts.is_violation_elsewhere,
         weights.replicate,
-        {{ share('sum(counts.judged * weights.weight)', 'sum(counts.n * weights.weight)') }} as judged_share
+        concat_ws(':', counts.judge, counts.dimension, counts.side, counts.is_violation_elsewhere) as cell,
+        {{ half_weight("'judged' || cell", 'weights.replicate') }} as half_judged,
+        {{ half_weight("'passed' || cell", 'weights.replicate') }} as half_passed,
+        {{ share(
+            'sum(counts.judged * weights.weight) + half_judged',
+            'sum(counts.n * weights.weight) + half_judged + half_passed'
+        ) }} as judged_share
     from cluster_counts as counts
     inner join weights using (cluster_id)
     group by counts.judge, counts.dimension, counts.side, counts.is_violation_elsewhere, weights.replicate

@@ -1,6 +1,6 @@
--- A cluster holds prompts that are not independent: near-duplicates, and expansions with the prompt after which
--- they were written. It takes the split that the first of its prompts was dealt, so that no cluster is divided.
--- Of an expansion's examples the first counts: they are taken in turn, and all would link whole domains.
+-- A cluster holds prompts that are not independent: near-duplicates, and expansions with the prompt after
+-- which they were written. It takes the split that the first of its prompts was dealt, so that no cluster is
+-- divided. Of an expansion's examples the first counts: they are taken in turn, and all would link domains.
 with
 
 prompts as (select * from {{ ref('int_prompts__fingerprinted') }}),

@@ -24,10 +24,12 @@ cells as (
         count(distinct cluster_id) as clusters,
         count(is_flagged) filter (where is_misaligned) as n_misaligned,
         count(is_flagged) filter (where not is_misaligned) as n_aligned,
-        avg(p_misaligned order by cluster_id, item_id) filter (where is_flagged is not null)
-            as mean_p_misaligned,
-        avg((p_misaligned - is_misaligned::integer) ** 2 order by cluster_id, item_id)
-            filter (where is_flagged is not null) as brier_score
+        avg(
+            p_misaligned order by cluster_id, item_id
+        ) filter (where is_flagged is not null) as mean_p_misaligned,
+        avg(
+            (p_misaligned - is_misaligned::integer) ** 2 order by cluster_id, item_id
+        ) filter (where is_flagged is not null) as brier_score
     from by_type_and_all
     group by {{ cell }}
 ),

@@ -41,6 +41,20 @@ raw_shares as (
     group by verdicts.model, judgements.judge, verdicts.dimension
 ),
 
+-- Clipped in so many replicates, a prevalence is no accident of few draws: the judge errs otherwise on gold
+-- responses.
+contradictions as (
+    select
+        judge,
+        dimension
+    from {{ ref('int_judgements__predictive_values') }}
+    where replicate >= 0
+    group by judge, dimension, side, is_violation_elsewhere
+    having avg(is_clipped::integer) > {{ (1 + var('confidence_level') | float) / 2 }}
+),
+
+contradicted as (select distinct * from contradictions),
+
 trusted as (
     select
         replicates.*,
@@ -73,6 +87,22 @@ corrected as (
         max(sided_clusters) as sided_clusters
     from trusted
     group by model, judge, dimension
+),
+
+bounded as (
+    select
+        corrected.* replace (
+            {% for name in [
+                'coverage', 'false_failure_rate', 'alignment_score', 'aligned_violations', 'misaligned_violations'
+            ] %}
+                if(contradicted.judge is null, corrected.{{ name }}_low, null) as {{ name }}_low,
+                if(contradicted.judge is null, corrected.{{ name }}_high, null) as {{ name }}_high
+                {{- "," if not loop.last }}
+            {% endfor %}
+        ),
+        contradicted.judge is not null as is_contradicted
+    from corrected
+    left join contradicted using (judge, dimension)
 )
 
 select
@@ -85,33 +115,36 @@ select
     least(calibrations.n_violating, calibrations.n_honouring) as n_gold,
     calibrations.sensitivity,
     calibrations.specificity,
-    corrected.positive_predictive_value,
-    corrected.negative_predictive_value,
+    bounded.positive_predictive_value,
+    bounded.negative_predictive_value,
     {% for name in ('coverage', 'false_failure_rate', 'alignment_score') %}
         raw.{{ name }},
         raw.{{ name }}_low,
         raw.{{ name }}_high,
-        corrected.{{ name }} as corrected_{{ name }},
-        corrected.{{ name }}_low as corrected_{{ name }}_low,
-        corrected.{{ name }}_high as corrected_{{ name }}_high,
+        bounded.{{ name }} as corrected_{{ name }},
+        bounded.{{ name }}_low as corrected_{{ name }}_low,
+        bounded.{{ name }}_high as corrected_{{ name }}_high,
     {% endfor %}
     {% for name in ('aligned_violations', 'misaligned_violations') %}
         raw_shares.{{ name }},
-        corrected.{{ name }} as corrected_{{ name }},
-        corrected.{{ name }}_low as corrected_{{ name }}_low,
-        corrected.{{ name }}_high as corrected_{{ name }}_high,
+        bounded.{{ name }} as corrected_{{ name }},
+        bounded.{{ name }}_low as corrected_{{ name }}_low,
+        bounded.{{ name }}_high as corrected_{{ name }}_high,
     {% endfor %}
-    coalesce(corrected.is_clipped, false) as is_clipped,
+    coalesce(bounded.is_clipped, false) as is_clipped,
     case
         when calibrations.missing_reason is not null then calibrations.missing_reason
         when raw.missing_reason is not null then raw.missing_reason
-        when corrected.coverage is null then 'the labels say too little about the truth'
+        when bounded.coverage is null then 'the labels say too little about the truth'
     end as missing_reason,
     case
-        when corrected.coverage is null then null
-        when corrected.sided_clusters < {{ var('smallest_clusters') }}
+        when bounded.coverage is null then null
+        when bounded.is_contradicted then 'the judge errs otherwise on gold responses than on draws'
+        when bounded.sided_clusters < {{ var('smallest_clusters') }}
             then 'fewer than {{ var('smallest_clusters') }} clusters'
-        when corrected.coverage_low is null or corrected.false_failure_rate_low is null
+        when
+            bounded.coverage_low is null or bounded.false_failure_rate_low is null
+            or bounded.aligned_violations_low is null or bounded.misaligned_violations_low is null
             then 'replicates are all equal, or too few of them can be corrected'
     end as interval_missing_reason,
     raw.is_too_small,
@@ -119,4 +152,4 @@ select
 from raw
 inner join raw_shares using (model, dimension)
 inner join calibrations using (judge, dimension)
-left join corrected using (model, judge, dimension)
+left join bounded using (model, judge, dimension)

@@ -100,7 +100,8 @@ ranked as (
 adjusted as (
     select
         *,
-        {{ smallest_difference('n / greatest(design_effect, 1)', 'discordance', 'family') }} as smallest_difference,
+        {{ smallest_difference('n / greatest(design_effect, 1)', 'discordance', 'family') }}
+            as smallest_difference,
         least(1, max((family - place + 1) * p) over family_by_place) as holm_p,
         min(least(1, family * p / place)) over (partition by protocol, dimension order by place desc) as bh_p
     from ranked

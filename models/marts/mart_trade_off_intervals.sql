@@ -1,5 +1,5 @@
--- Wilson intervals with an effective n, as in mart_alignment_intervals. The excess is a difference of two shares of
--- different responses: its interval is made of theirs, by Newcombe's squares (1998).
+-- Wilson intervals with an effective n, as in mart_alignment_intervals. The excess is a difference of two
+-- shares of different responses: its interval is made of theirs, by Newcombe's squares (1998).
 with
 
 dimension_pairs as (select * from {{ ref('int_verdicts__dimension_pairs') }}),

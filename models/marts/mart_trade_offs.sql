@@ -1,5 +1,5 @@
--- trade_off(a -> b) = P(wrong in b | right in a), over responses labelled in both. Our own definition. What it says of
--- a trade is its excess over P(wrong in b | wrong in a): above 0, being right in a costs in b.
+-- trade_off(a -> b) = P(wrong in b | right in a), over responses labelled in both. Our own definition. What
+-- it says of a trade is its excess over P(wrong in b | wrong in a): above 0, being right in a costs in b.
 with
 
 dimension_pairs as (select * from {{ ref('int_verdicts__dimension_pairs') }}),

@@ -255,6 +255,27 @@ def test_errors_that_explain_more_than_was_seen_are_clipped_and_said() -> None:
     assert row["is_clipped"]
     assert row["corrected_aligned_violations"] == 0
     assert row["aligned_violations"] == 0.02
+    assert "gold" not in row["interval_missing_reason"], "one set of 40 may err by as much"
+    assert 0 == row["corrected_aligned_violations_low"] < row["corrected_aligned_violations_high"]
+
+
+def test_draws_that_no_error_on_gold_explains_leave_no_interval() -> None:
+    """As above, with 400 draws of the aligned side and none flagged: that is no accident of the gold set."""
+    draws = [
+        {"cluster": f"c{n % 40}", "side": side, "elsewhere": False, "p": p}
+        for side, p in (("aligned", 0.1), ("misaligned", 0.9))
+        for n in range(400)
+    ]
+    flags = [(n, draw["p"] >= 0.5) for n, draw in enumerate(draws)]
+    gold = [{"truth": n < 40, "p": 0.9 if n < 40 or n % 5 == 0 else 0.1} for n in range(80)]
+    row = corrected(draws, flags, gold)
+    assert row["is_clipped"]
+    assert row["corrected_coverage"] is not None
+    assert (
+        row["interval_missing_reason"] == "the judge errs otherwise on gold responses than on draws"
+    )
+    for name in (*METRICS, "aligned_violations"):
+        assert row[f"corrected_{name}_low"] is row[f"corrected_{name}_high"] is None, name
 
 
 def test_gold_replicates_are_jeffreys_posterior() -> None:
