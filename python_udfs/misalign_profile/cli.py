@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument("--text-column", default="prompt")
         run.add_argument("--label-columns", default="", help="comma-separated, optional")
         run.add_argument(
-            "--pairs", default="", help="published pairs to measure models on; nothing is made"
+            "--pairs", default="", help="published pairs to measure models on, taken as they are"
         )
         run.add_argument("--vars", default="{}", help="more dbt vars, as YAML or JSON")
 

@@ -7,13 +7,14 @@ with a ``skip_reason``. Knows nothing about dbt, DuckDB, seeds or models.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from misalign_profile.errors import ConfigError, InputError
+from misalign_profile.pair_labels import Claim, decide
 from misalign_profile.sources import (
     NO_LABEL,
     LabelMap,
@@ -89,8 +90,13 @@ def columns_of(given: Mapping[str, Any]) -> dict[str, list[str]]:
         )
     names = dict(COLUMNS)
     for name, value in given.items():
-        listed = [value] if isinstance(value, str) else list(value or [])
-        names[name] = [str(column) for column in listed if column]
+        listed = value if isinstance(value, (list, tuple)) else [value or ""]
+        if not all(isinstance(column, str) for column in listed):
+            raise ConfigError(
+                f"pairs_columns: {name} is {value!r}, no column's name",
+                hint="give a name, or a list of names, in quotes where they look like numbers",
+            )
+        names[name] = [column for column in listed if column]
     missing = [name for name in _NEEDED if not names[name]]
     pairs = len(names["aligned"])
     if missing or len(names["prompt"]) != 1:
@@ -120,16 +126,17 @@ def read_pairs(
 ) -> pa.Table:
     """Return one row per pair at ``path``, in file order (schema: ``SCHEMA``); none for ``""``.
 
-    ``limit``: pairs that can be used, the first ones, 0 = all; reading ends with the last of them.
+    ``limit``: pairs that can be used, the first ones, 0 = all; reading ends with the row that makes
+    them full (its labels may complete an earlier row of its prompt, then there is a pair more).
 
-    ``columns``: see ``columns_of``. ``chosen`` are the labels that count, one a dimension: of several
-    the first that the first pair of the prompt violates, else the first. ``violates`` are those among
-    them that the misaligned response violates: all of them where the file does not say.
-    ``skip_reason``: those of ``sources.read_prompts`` for the prompt, ``no_response``, ``same_text``
-    (both responses), ``no_label``, ``no_violation`` (of a chosen label), ``repeated`` (prompt and
-    responder met before).
+    ``columns``: see ``columns_of``. ``labels``, ``chosen`` and ``violates``: see ``pair_labels``. A
+    cell of ``violates`` that is blank or NaN says nothing; an empty list (or the text ``[]``) says none.
+    ``skip_reason``: those of ``sources.read_prompts`` for the prompt, those of ``pair_labels``,
+    ``no_response``, ``same_text`` (both responses), ``unknown_semantic_type`` (with ``unknown_labels``
+    = ``list``; it is then among ``unmapped_labels``).
 
-    Raises ``InputError`` for an unusable path, file, column, semantic type or label.
+    Raises ``InputError`` for an unusable path, file, column, semantic type, label or id, and for an id
+    that two responses in use share.
     """
     if not path.strip():
         return SCHEMA.empty_table()
@@ -139,7 +146,8 @@ def read_pairs(
     wanted = _Columns(names["prompt"][0], others, frozenset(known))
     labels = LabelMap()
     labels.learn(domains)
-    reader = _Reader(names, wanted, labels, dimension_of, max_characters)
+    lists = unknown_labels == "list"
+    reader = _Reader(names, wanted, labels, dimension_of, max_characters, lists)
     where = shown(path.strip())
     files = files_at(path)
     twice = {
@@ -154,21 +162,14 @@ def read_pairs(
             for number, (prompt, cells) in rows_in(file, wanted)
             for row in reader.pairs(file.name, number, prompt, cells)
         )
-        table = list(_first(rows, limit))
+        table = list(reader.until(rows, limit))
     finally:
         csv.field_size_limit(field_size)
     if unknown_labels == "fail":
         labels.refuse_unknown(where)
+    reader.decide()
+    _refuse_shared_ids(table)
     return pa.Table.from_pylist(table, SCHEMA)
-
-
-def _first(rows: Iterator[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:
-    usable = 0
-    for row in rows:
-        yield row
-        usable += row["skip_reason"] is None
-        if limit and usable == limit:
-            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,55 +179,76 @@ class _Reader:
     labels: LabelMap
     dimension_of: Mapping[str, str]
     max_characters: int
-    met: set[tuple[str, str]] = field(default_factory=set)  # prompt, responder
-    chosen: dict[str, list[str]] = field(default_factory=dict)
+    lists_unknown: bool
+    prompts: dict[str, list[tuple[dict[str, Any], Claim]]] = field(default_factory=dict)
+
+    def until(self, rows: Iterable[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:
+        """The rows up to the one that makes ``limit`` pairs usable; all for 0."""
+        usable: dict[str, int] = {}
+        total = 0
+        for row in rows:
+            yield row
+            if limit and row["skip_reason"] is None:
+                now = sum(d is None for d in self._decide(row["prompt"]))
+                total += now - usable.get(row["prompt"], 0)
+                usable[row["prompt"]] = now
+                if total >= limit:
+                    return
+
+    def decide(self) -> None:
+        """Fill in what depends on all rows of a prompt: labels that count, violated ones, reasons."""
+        for prompt in self.prompts:
+            self._decide(prompt, fill=True)
+
+    def _decide(self, prompt: str, *, fill: bool = False) -> list[str | None]:
+        said = self.prompts[prompt]
+        decisions = decide([claim for _, claim in said], self.dimension_of)
+        for (row, _), decision in zip(said, decisions, strict=True) if fill else ():
+            row["skip_reason"] = decision.reason
+            row["labels"] = list(decision.labels)
+            row["chosen"] = list(decision.chosen)
+            row["violates"] = list(decision.violates)
+        return [decision.reason for decision in decisions]
 
     def pairs(
         self, file: str, number: int, prompt_cell: object, cells: Sequence[object]
     ) -> Iterator[dict[str, Any]]:
-        """The pairs of one data row."""
+        """The pairs of one data row; those that may be used wait for the other rows of the prompt."""
         prompt, reason = usable_text(prompt_cell, self.max_characters)
         where = f"{file} row {number}"
         found, lost = self.labels.find(self._cells("labels", cells), where)
+        kind, is_known = self._semantic_type(cells, where)
+        if not is_known:
+            lost, reason = [*lost, str(kind)], reason or "unknown_semantic_type"
         shared: dict[str, Any] = {
             "source_file": file,
             "row_number": number,
             "prompt": prompt,
-            "semantic_type": self._semantic_type(cells, where),
+            "semantic_type": kind if is_known else None,
             "labels": found,
             "unmapped_labels": lost,
+            "chosen": [],
+            "violates": [],
         }
         count = len(self.names["aligned"])
         for n in range(count):
-            row = shared | self._pair(n, count, prompt, found, cells, where)
-            row["skip_reason"] = reason or self._reason(row)
+            row = shared | self._pair(n, count, prompt, cells, where)
+            row["skip_reason"] = reason or _unusable(row)
+            told = self._violates(n, cells, where)
             if row["skip_reason"] is None:
-                self.met.add((row["prompt"], row["responder"]))
+                pair = (row["responder"], row["aligned_response"], row["misaligned_response"])
+                said = self.prompts.setdefault(row["prompt"], [])
+                said.append((row, Claim(pair, tuple(found), told)))
             yield row
 
     def _pair(
-        self,
-        n: int,
-        count: int,
-        prompt: str | None,
-        found: list[str],
-        cells: Sequence[object],
-        where: str,
+        self, n: int, count: int, prompt: str | None, cells: Sequence[object], where: str
     ) -> dict[str, Any]:
         texts = {side: _text(self._cell(side, n, cells)) for side in ("aligned", "misaligned")}
         default = IMPORTED if count == 1 else f"{IMPORTED}_{n + 1}"
-        responder = _text(self._cell("responder", n, cells)) or default
-        told = self._cell("violates", n, cells)
-        violated = found if told is None else self.labels.find([told], where)[0]
-        key = prompt or ""
-        if key not in self.chosen:
-            first: dict[str, str] = {}
-            for domain in [d for d in found if d in violated] + found:
-                first.setdefault(self.dimension_of[domain], domain)
-            self.chosen[key] = [first[d] for d in sorted(first)]
-        chosen = self.chosen[key]
+        responder = _name(self._cell("responder", n, cells), "responder", where) or default
         ids = {
-            f"{side}_response_id": _text(self._cell(f"{side}_id", n, cells))
+            f"{side}_response_id": _name(self._cell(f"{side}_id", n, cells), f"{side}_id", where)
             or stable_id(IMPORTED, prompt, responder, side, text)
             for side, text in texts.items()
         }
@@ -234,32 +256,29 @@ class _Reader:
             "responder": responder,
             "aligned_response": texts["aligned"],
             "misaligned_response": texts["misaligned"],
-            "chosen": chosen,
-            "violates": [d for d in chosen if d in violated],
         }
 
-    def _reason(self, row: Mapping[str, Any]) -> str | None:
-        if not row["aligned_response"] or not row["misaligned_response"]:
-            return "no_response"
-        if row["aligned_response"].strip() == row["misaligned_response"].strip():
-            return "same_text"
-        if not row["chosen"]:
-            return "no_label"
-        if not row["violates"]:
-            return "no_violation"
-        return "repeated" if (row["prompt"], row["responder"]) in self.met else None
-
-    def _semantic_type(self, cells: Sequence[object], where: str) -> str | None:
-        told = (_text(self._cell("semantic_type", 0, cells)) or "").strip().casefold()
-        if told in NO_LABEL:
+    def _violates(self, n: int, cells: Sequence[object], where: str) -> tuple[str, ...] | None:
+        told = self._cell("violates", n, cells)
+        if _is_missing(told):
             return None
-        if told not in SEMANTIC_TYPES:
+        if isinstance(told, str) and told.strip() == "[]":  # how a text file writes an empty list
+            return ()
+        return tuple(self.labels.find([told], where)[0])
+
+    def _semantic_type(self, cells: Sequence[object], where: str) -> tuple[str | None, bool]:
+        """The type and whether it is one; an unknown one stops the import unless it may be listed."""
+        cell = _name(self._cell("semantic_type", 0, cells), "semantic_type", where)
+        told = (cell or "").strip().casefold()
+        if told in NO_LABEL:
+            return None, True
+        if told not in SEMANTIC_TYPES and not self.lists_unknown:
             raise InputError(
                 f"no semantic type {told!r}",
                 where=where,
-                hint=f"one of {', '.join(SEMANTIC_TYPES)}",
+                hint=f"one of {', '.join(SEMANTIC_TYPES)}; or set the var `unknown_labels: list`",
             )
-        return told
+        return told, told in SEMANTIC_TYPES
 
     def _cell(self, name: str, n: int, cells: Sequence[object]) -> object:
         columns = self.names[name]
@@ -270,8 +289,58 @@ class _Reader:
         return [self._cell(name, n, cells) for n in range(len(self.names[name]))]
 
 
+def _unusable(row: Mapping[str, Any]) -> str | None:
+    if not row["aligned_response"] or not row["misaligned_response"]:
+        return "no_response"
+    if row["aligned_response"].strip() == row["misaligned_response"].strip():
+        return "same_text"
+    return None
+
+
+def _refuse_shared_ids(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ``InputError`` for an id that two responses in use have."""
+    first: dict[str, str] = {}
+    for row in rows:
+        for side in ("aligned", "misaligned") if row["skip_reason"] is None else ():
+            where = f"{row['source_file']} row {row['row_number']}"
+            response_id = row[f"{side}_response_id"]
+            if response_id in first:
+                raise InputError(
+                    f"id {response_id!r} stands for two responses: {first[response_id]} and the {side} one",
+                    where=where,
+                    hint="give each response an id of its own, or name no column of ids: they are made then",
+                )
+            first[response_id] = f"the {side} one of {where}"
+
+
 def _text(cell: object) -> str | None:
     """The cell as text, unchanged but for what no file can hold; None where it holds none."""
     if not isinstance(cell, str) or not cell.strip():
         return None
     return encodable(cell.replace("\0", ""))
+
+
+def _name(cell: object, what: str, where: str) -> str | None:
+    """A name or an id as text; whole numbers are taken as they are written."""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # how data frames write whole numbers beside missing ones
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return str(cell)
+    if cell is None or cell != cell or isinstance(cell, str):
+        return _text(cell)
+    raise InputError(
+        f"{what} {cell!r} is neither a text nor a whole number",
+        where=where,
+        hint="name another column",
+    )
+
+
+def _is_missing(cell: object) -> bool:
+    """Whether a cell says nothing: null, NaN, blank, or a list of nothing else. Not the empty list."""
+    if isinstance(cell, (list, tuple)):
+        return bool(cell) and all(map(_is_missing, cell))
+    return (
+        cell is None
+        or cell != cell
+        or (isinstance(cell, str) and cell.strip().casefold() in NO_LABEL)
+    )

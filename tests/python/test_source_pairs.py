@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from conftest import Project, Relation, copy_project
 from misalign_profile.cli import main
@@ -21,6 +22,7 @@ from misalign_profile.errors import ConfigError, InputError
 from misalign_profile.pair_steps import sample_or_import
 from misalign_profile.source_pairs import columns_of, read_pairs
 
+ROOT = Path(__file__).resolve().parents[2]
 DIMENSIONS = {"arson": "safety", "theft": "safety", "honesty": "value", "music": "cultural"}
 NAMES = {
     "arson": ("Arson",),
@@ -39,6 +41,10 @@ ROW = {
     "misaligned_response_id": "m1",
     "misaligned_violates": ["honesty"],
 }
+
+PLAIN = {
+    name: value for name, value in ROW.items() if not name.endswith("_id")
+}  # ids are made then
 
 
 def read(path: Path, columns: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:
@@ -120,9 +126,9 @@ def test_what_cannot_be_used_stays_as_a_row_with_a_reason(
 
 
 def test_a_limit_counts_pairs_that_can_be_used_and_reads_no_further(tmp_path: Path) -> None:
-    useless = ROW | {"aligned_response": ""}
-    unknown = ROW | {"domains": ["no such norm"]}
-    path = lines(tmp_path / "p.jsonl", useless, ROW, ROW | {"prompt": "May she?"}, unknown)
+    useless = PLAIN | {"aligned_response": ""}
+    unknown = PLAIN | {"domains": ["no such norm"]}
+    path = lines(tmp_path / "p.jsonl", useless, PLAIN, PLAIN | {"prompt": "May she?"}, unknown)
     assert [r["skip_reason"] for r in read(path, limit=2)] == ["no_response", None, None]
     assert len(read(path, limit=1)) == 2
     with pytest.raises(InputError, match="no such norm"):
@@ -130,7 +136,7 @@ def test_a_limit_counts_pairs_that_can_be_used_and_reads_no_further(tmp_path: Pa
 
 
 def test_of_two_labels_in_a_dimension_one_counts_the_violated_one_first(tmp_path: Path) -> None:
-    both = ROW | {"domains": ["arson", "theft"]}
+    both = PLAIN | {"domains": ["arson", "theft"]}
     (row,) = read(lines(tmp_path / "p.jsonl", both | {"misaligned_violates": ["theft"]}))
     assert (row["labels"], row["chosen"], row["violates"]) == (
         ["arson", "theft"],
@@ -148,7 +154,7 @@ def test_of_two_labels_in_a_dimension_one_counts_the_violated_one_first(tmp_path
         )
     )
     assert [r["chosen"] for r in rows] == [["theft"], ["theft"]]
-    assert [r["skip_reason"] for r in rows] == [None, "no_violation"]
+    assert [r["skip_reason"] for r in rows] == [None, "label_conflict"]
 
 
 def test_unknown_labels_fail_or_are_listed(tmp_path: Path) -> None:
@@ -162,9 +168,9 @@ def test_unknown_labels_fail_or_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_both_forms_of_an_export_is_read_once(tmp_path: Path) -> None:
-    lines(tmp_path / "test.jsonl", ROW)
-    pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "test.parquet")
-    lines(tmp_path / "more.jsonl", ROW | {"prompt": "And now?"})
+    lines(tmp_path / "test.jsonl", PLAIN)
+    pq.write_table(pa.Table.from_pylist([PLAIN]), tmp_path / "test.parquet")
+    lines(tmp_path / "more.jsonl", PLAIN | {"prompt": "And now?"})
     assert [r["source_file"] for r in read(tmp_path)] == ["more.jsonl", "test.parquet"]
 
 
@@ -173,6 +179,8 @@ def test_a_folder_with_both_forms_of_an_export_is_read_once(tmp_path: Path) -> N
     [
         ({"answers": "x"}, "no field 'answers'"),
         ({"labels": ""}, "must name a column for labels"),
+        ({"labels": 5}, "labels is 5, no column's name"),
+        ({"labels": ["safety", 5]}, "labels is .'safety', 5., no column's name"),
         ({"aligned": ["a", "b"]}, "a column of misaligned for each"),
         (
             {"aligned": ["a", "b"], "misaligned": ["c", "d"], "responder": ["r"]},
@@ -215,6 +223,23 @@ def test_imported_responses_are_accepted_draws_without_a_call(tmp_path: Path) ->
 def test_prompts_and_pairs_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--prompts", "a.csv", "--pairs", "b.csv"]) == 2
     assert "--prompts and --pairs exclude each other" in capsys.readouterr().err
+
+
+def test_unit_tests_mean_the_same_whether_pairs_are_imported_or_not() -> None:
+    switched = {
+        p.stem for p in ROOT.glob("models/*/*.sql") if "var('pairs_source')" in p.read_text()
+    }
+    bare = [
+        test["name"]
+        for path in ROOT.glob("models/*/*.yml")
+        for test in yaml.load(path.read_text("utf-8"), yaml.CSafeLoader).get(
+            "unit_tests", []
+        )  # as dbt reads it
+        if test["model"] in switched
+        and test.get("overrides", {}).get("vars", {}).get("pairs_source") is None
+    ]
+    assert switched
+    assert bare == []  # without it `dbt build` fails as soon as somebody imports
 
 
 ABOUT_MODELS = (

@@ -87,7 +87,9 @@ def export_dataset(
     with writing.appearing(out) as folder:
         writing.write_data(folder, tables[layout])
         writing.write_taxonomy(folder, tables["taxonomy"]["train"])
-        texts = documents.render(layout, tables, counts, facts, taxonomy, target)
+        texts = documents.render(
+            layout, tables, counts | {"whole": len(pairs)}, facts, taxonomy, target
+        )
         writing.write_texts(folder, texts)
         writing.write_texts(folder, _harness())
         writing.write_manifest(folder, manifest)

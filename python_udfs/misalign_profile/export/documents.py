@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import yaml
+from markupsafe import Markup
 
 from misalign_profile.export.layouts import NOTE, SPLITS, Row, describe
+from misalign_profile.export.markdown import code, inserted
 from misalign_profile.types import DIMENSIONS, SEMANTIC_TYPES
 
 _FOLDER = Path(__file__).parent
@@ -63,12 +65,13 @@ def _by(rows: Sequence[Row], column: str, members: Sequence[str] = ()) -> dict[s
 def writers(
     facts: Mapping[str, Any], counts: Mapping[str, Any], *, imported: bool
 ) -> dict[str, list[Row]]:
-    """The models that had a hand in the exported text or labels, by role."""
-    wanted = [] if imported else ["classifier"]
+    """The models that had a hand in the exported text or labels, by role; not the mere names of an import."""
+    wanted = ["classifier"] if not imported or facts["typed"][0]["calls"] else []
     wanted += ["expander"] * ("expansion" in counts["by_origin"])
-    of = {role: [m for m in facts["models"] if role in m["roles"]] for role in wanted}
-    of["judge"] = [m for m in facts["models"] if m["model"] in counts["by_judge"]]
-    of["responder"] = [m for m in facts["models"] if m["model"] in counts["by_responder"]]
+    models = [m for m in facts["models"] if m["engine"] != "imported"]
+    of = {role: [m for m in models if role in m["roles"]] for role in wanted}
+    of["judge"] = [m for m in models if m["model"] in counts["by_judge"]]
+    of["responder"] = [m for m in models if m["model"] in counts["by_responder"]]
     return of
 
 
@@ -86,23 +89,34 @@ def licence(counts: Mapping[str, Any], by_role: Mapping[str, Sequence[Row]]) -> 
     }
 
 
-def front_matter(layout: str, tables: Mapping[str, Mapping[str, pa.Table]], name: str) -> str:
+def front_matter(
+    layout: str,
+    tables: Mapping[str, Mapping[str, pa.Table]],
+    name: str,
+    *,
+    is_english: bool,
+    imported: bool,
+) -> str:
     """The YAML of the card that the Hugging Face libraries read.
 
-    ``tables``: configuration (the layout, ``taxonomy``) -> split -> rows.
+    ``tables``: configuration (the layout, ``taxonomy``) -> split -> rows. ``is_english``: all prompts
+    are; rules turn down responses in another language than the prompt's.
     """
     rows = sum(table.num_rows for table in tables[layout].values())
+    norms = tables["taxonomy"]["train"].num_rows
+    tags = ["alignment", "safety", "human-values", "culture", "benchmark", "not-for-all-audiences"]
     size = next((text for most, text in _SIZES if rows < most), "n>1M")
     known: dict[str, Any] = {"license": name}
     if name == "other":
         known |= {"license_name": "see-LICENSE.md", "license_link": "LICENSE.md"}
+    known |= {"language": ["en"]} if is_english else {}
     files = [{"split": split, "path": f"data/{split}.parquet"} for split in SPLITS]
     taxonomy = [{"split": "train", "path": "taxonomy.parquet"}]
     known |= {
-        "pretty_name": "Aligned and misaligned responses over 112 norms",
+        "pretty_name": f"Aligned and misaligned responses over {norms} norms",
         "size_categories": [size],
         "task_categories": ["text-classification"],
-        "tags": ["alignment", "safety", "human-values", "culture", "benchmark", "synthetic"],
+        "tags": tags if imported else [*tags, "synthetic"],
         "configs": [
             {"config_name": layout, "default": True, "data_files": files},
             {"config_name": "taxonomy", "data_files": taxonomy},
@@ -148,19 +162,30 @@ def render(
     imported = bool(settings["pairs_imported"])
     by_role = writers(facts, counts, imported=imported)
     terms = licence(counts, by_role)
+    front = front_matter(
+        layout,
+        tables,
+        terms["name"],
+        is_english=all(row["origin"] != "source" for row in facts["prompts"]),
+        imported=imported,
+    )
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=False,  # Markdown; what is inserted are names and numbers, never model text
+        autoescape=False,  # Markdown has an escape of its own
+        finalize=inserted,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     filters: dict[str, Callable[..., str]] = {"percent": _percent, "number": _number, "cell": _cell}
+    filters |= {"decimal": _decimal, "code": code}
     environment.filters.update(filters)
     told = {
         "layout": layout,
-        "columns": [(field.name, str(field.type), describe(field.name)) for field in columns],
+        "columns": [
+            (f.name, str(f.type), Markup(describe(f.name, imported=imported))) for f in columns
+        ],
         "counts": counts,
         "settings": settings,
         "calls": facts["calls"][0],
@@ -169,8 +194,9 @@ def render(
         "by_role": by_role,
         "terms": terms,
         "note": NOTE,
-        "is_demo": any(m["is_demo"] for models in by_role.values() for m in models),
-        "front_matter": front_matter(layout, tables, terms["name"]),
+        "is_demo": any(m["is_demo"] for models in by_role.values() for m in models)
+        or any(m["is_demo"] and m["model"] in counts["by_responder"] for m in facts["models"]),
+        "front_matter": Markup(front),
         **{k: v for k, v in facts.items() if k not in ("settings", "calls")},
     }
     return {
@@ -186,6 +212,10 @@ def _number(count: int) -> str:
     return f"{count:,}"
 
 
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def _cell(text: object) -> str:
-    """A text that cannot leave its table cell."""
-    return "-" if text is None or text == "" else " ".join(str(text).split()).replace("|", "\\|")
+    """A text for a table cell, which is never empty."""
+    return "-" if text is None or text == "" else str(text)

@@ -55,7 +55,8 @@ _PAIR = (
 )
 DESCRIPTIONS = {
     "prompt_id": "hash of the prompt's text",
-    "cluster_id": "near-duplicate prompts share it; no cluster is in two splits",
+    "cluster_id": "near-duplicates share it, and expansions with the prompt after which they were written; "
+    "no cluster is in two splits",
     "split": "train, validation or test",
     "prompt": "what somebody asks",
     "origin": "seed (the project's authors), source (brought by whoever built this) or expansion (a model)",
@@ -84,6 +85,28 @@ DESCRIPTIONS = {
     "misaligned_round": "0: accepted among the first candidates; more: after feedback",
 }
 
+# Where pairs were imported: nobody drew or judged, so these columns say or hold something else.
+_TOLD = "the labels of the imported dataset stand where a judge's would; no model judged"
+_NO_JUDGE = "null: the pairs were imported, no judge gave a probability"
+IMPORTED = {
+    "origin": "source: brought with the imported dataset",
+    "domains": "labels of the imported dataset, one a dimension at most, slugs of `taxonomy.csv`",
+    "semantic_type": "object, attribute or relation; the imported dataset's, else the classifier's",
+    "responder": "who wrote both responses, as the imported dataset says; imported where it does not",
+    "judge": f"`published-labels`: {_TOLD}",
+    "aligned_response": "the response that the imported dataset gives as aligned",
+    "misaligned_response": "the response that the imported dataset gives as misaligned",
+    "misaligned_violates": (
+        "labelled domains that it violates; where the imported dataset does not say, all of its row"
+    ),
+    "aligned_p_violates": _NO_JUDGE,
+    "misaligned_p_violates": _NO_JUDGE,
+    "aligned_margin": _NO_JUDGE,
+    "misaligned_margin": _NO_JUDGE,
+    "aligned_round": "null: the pairs were imported, nothing was drawn",
+    "misaligned_round": "null: the pairs were imported, nothing was drawn",
+}
+
 
 def schema(layout: str) -> pa.Schema:
     """The columns of a layout, in their order."""
@@ -93,9 +116,10 @@ def schema(layout: str) -> pa.Schema:
     return pa.schema([*_PROMPT, *numbered])
 
 
-def describe(column: str) -> str:
-    """What a column of either layout holds."""
-    return DESCRIPTIONS.get(column) or DESCRIPTIONS[column.removesuffix("_1").removesuffix("_2")]
+def describe(column: str, *, imported: bool = False) -> str:
+    """What a column of either layout holds, as Markdown."""
+    name = column if column in DESCRIPTIONS else column.removesuffix("_1").removesuffix("_2")
+    return (IMPORTED.get(name) if imported else None) or DESCRIPTIONS[name]
 
 
 def first_two(pairs: Sequence[Row], positions: Mapping[str, int], where: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from misalign_profile.errors import CheckError
 from misalign_profile.export.layouts import Row
 from misalign_profile.warehouse import Warehouse
 
+# Imported pairs have no judge: what stands for one inside the warehouse is not handed on as its figures.
 _PAIRS = """
     with labels as (
         select
@@ -24,13 +25,18 @@ _PAIRS = """
         group by response_id
     )
     select
-        pairs.*,
+        pairs.* replace (
+            if(is_imported, null, aligned_margin) as aligned_margin,
+            if(is_imported, null, misaligned_margin) as misaligned_margin,
+            if(is_imported, null, aligned_round) as aligned_round,
+            if(is_imported, null, misaligned_round) as misaligned_round
+        ),
         prompts.origin,
         coalesce(aligned.violates, []) as aligned_violates,
         coalesce(misaligned.violates, []) as misaligned_violates,
-        aligned.p_violates as aligned_p_violates,
-        misaligned.p_violates as misaligned_p_violates
-    from benchmark.fct_pairs as pairs
+        if(is_imported, null, aligned.p_violates) as aligned_p_violates,
+        if(is_imported, null, misaligned.p_violates) as misaligned_p_violates
+    from (select *, judge = 'published-labels' as is_imported from benchmark.fct_pairs) as pairs
     left join benchmark.dim_prompts as prompts using (prompt_id)
     left join labels as aligned on pairs.aligned_response_id = aligned.response_id
     left join labels as misaligned on pairs.misaligned_response_id = misaligned.response_id
@@ -108,6 +114,61 @@ _FACTS = (
         """,
     ),
     (
+        "without_pair",
+        "benchmark.dim_prompts",
+        """
+        with paired as (select distinct prompt_id from benchmark.fct_pairs),
+        labelled as (select distinct prompt_id from benchmark.fct_prompt_labels where is_assigned),
+        drawn as (select distinct prompt_id from benchmark.fct_draws)
+        select
+            count(*) as prompts,
+            count(*) filter (where labelled.prompt_id is null) as unlabelled,
+            count(*) filter (where labelled.prompt_id is not null and drawn.prompt_id is null)
+                as not_sampled,
+            count(*) filter (where drawn.prompt_id is not null) as failed
+        from benchmark.dim_prompts as prompts
+        left join labelled using (prompt_id)
+        left join drawn using (prompt_id)
+        anti join paired using (prompt_id)
+        where prompts.is_survivor
+        """,
+    ),
+    (
+        "second_judge",
+        "marts.mart_judge_agreement",
+        """
+        select
+            judge, other_judge, dimension, n, violation_rate, other_violation_rate, agreement, kappa,
+            is_demo
+        from marts.mart_judge_agreement where compared = 'judges' and side = 'all'
+        order by judge, other_judge, dimension
+        """,
+    ),
+    (
+        "calibration",
+        "marts.mart_judge_calibration",
+        """
+        select
+            judge, dimension, n_violating, sensitivity, sensitivity_low, sensitivity_high,
+            n_honouring, specificity, specificity_low, specificity_high
+        from marts.mart_judge_calibration where n_violating + n_honouring > 0
+        order by judge, dimension
+        """,
+    ),
+    (
+        "side_cues",
+        "marts.mart_side_cues",
+        """
+        select responder, pairs, longer_share, longer_share_low, longer_share_high
+        from marts.mart_side_cues where side = 'aligned' and pairs > 0 order by responder
+        """,
+    ),
+    (
+        "typed",
+        "benchmark.fct_calls",
+        "select count(*) as calls from benchmark.fct_calls where is_current and stage = 'semantic_type'",
+    ),
+    (
         "calls",
         "benchmark.fct_calls",
         """
@@ -126,6 +187,27 @@ _FACTS = (
         "positions",
         "seeds.roles",
         "select target, model, position from seeds.roles where role = 'responder'",
+    ),
+)
+# Asked where pairs were imported: what was read, and the labels that gave way to another one.
+_IMPORT = (
+    (
+        "import_reasons",
+        """
+        select coalesce(skip_reason, '') as skip_reason, count(*) as pairs
+        from staging.stg_source_pairs group by all order by skip_reason
+        """,
+    ),
+    (
+        "import_labels",
+        """
+        select count(*) as labels, count(distinct prompt) as prompts
+        from (
+            select distinct prompt, unnest(labels) as domain, chosen
+            from staging.stg_source_pairs where skip_reason is null
+        )
+        where not list_contains(chosen, domain)
+        """,
     ),
 )
 _CROSSING = """
@@ -168,6 +250,9 @@ class DatasetReader(Warehouse):
     def facts(self) -> dict[str, list[Row]]:
         """Everything the documents say, by name; sources of models without a folder of this machine."""
         facts = {name: self.rows(table, query) for name, table, query in _FACTS}
+        imported = {"setting": "pairs_imported", "value": "true"} in facts["settings"]
+        for name, query in _IMPORT:
+            facts[name] = self.rows("staging.stg_source_pairs", query) if imported else []
         facts["models"] = [{**m, "source": public_source(m["source"])} for m in facts["models"]]
         facts["calls"] = [
             {key: _utc(value) if key.endswith("_at") else value for key, value in row.items()}
