@@ -158,7 +158,8 @@ def test_the_card_tells_of_the_judge_the_match_and_the_length_cue(
     assert f"| scripted-default | 60 | {100 * longer:.1f}% |" in text
     assert "at most 1.5 times the words" in " ".join(text.split())
     assert "differ by at most 0.3" in text
-    assert "60 prompts, no near-duplicates among them" in text
+    clusters = value(small_warehouse, "select count(distinct cluster_id) from benchmark.fct_pairs")
+    assert f"60 prompts in {clusters} clusters (near-duplicates, and expansions" in text
 
 
 def test_what_the_warehouse_does_not_know_is_left_out(changed: Change, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_what_the_warehouse_does_not_know_is_left_out(changed: Change, tmp_path:
         update marts.mart_judge_calibration set n_violating = 0, n_honouring = 0 where true;
         truncate marts.mart_side_cues;
         update benchmark.dim_settings set value = 'false' where setting = 'judge_quality';
-        update benchmark.fct_pairs set cluster_id = 'c' where split = 'train';
+        update benchmark.fct_pairs set cluster_id = prompt_id where true;
         update benchmark.dim_prompts set origin = 'source' where origin = 'expansion'
         """
     )
@@ -178,10 +179,9 @@ def test_what_the_warehouse_does_not_know_is_left_out(changed: Change, tmp_path:
         "ensitivity",
         "Length alone",
         "probabilities of quality",
-        "no near-dup",
     ):
         assert said not in text, said
-    assert "clusters (near-duplicates, and expansions" in text
+    assert "prompts, no near-duplicates among them." in text
     assert "language" not in card(tmp_path / "out")[0]  # somebody's prompts may be in any
 
 
