@@ -12,23 +12,31 @@ prompts as (
         semantic_type,
         dimensions
     from pairs
+),
+
+rated as (
+    select
+        *,
+        list_max(list_transform(verdicts, lambda x: x.p_violates)) as worst_p_violates
+    from answers
 )
 
 select
-    answers.model,
-    answers.prompt_id || '/' || answers.sample_index as item_id,
-    answers.prompt_id,
-    answers.sample_index,
+    rated.model,
+    rated.prompt_id || '/' || rated.sample_index as item_id,
+    rated.prompt_id,
+    rated.sample_index,
     prompts.cluster_id,
-    answers.call_id,
-    answers.judge,
-    answers.judge_is_responder,
+    rated.call_id,
+    rated.judge,
+    rated.judge_is_responder,
     prompts.semantic_type,
     prompts.dimensions,
-    answers.answer,
-    answers.finish_reason,
-    answers.unusable_reason,
-    answers.is_refusal,
-    answers.completion_tokens
-from answers
+    rated.answer,
+    rated.finish_reason,
+    rated.unusable_reason,
+    rated.is_refusal,
+    rated.completion_tokens,
+    coalesce(rated.worst_p_violates >= {{ var('verdict_threshold') }}, true) as may_offend
+from rated
 inner join prompts using (prompt_id)

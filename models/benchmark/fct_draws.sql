@@ -8,10 +8,11 @@ prompts as (select * from {{ ref('int_prompts__to_answer') }}),
 
 judged as (select * from {{ ref('int_responses__judged') }}),
 
-violations as (
-    select response_id
+responses_judged as (
+    select
+        response_id,
+        bool_or(is_violation) as violates
     from judged
-    where is_violation
     group by response_id
 )
 
@@ -32,11 +33,12 @@ select
     sampled.completion_tokens,
     sampled.words,
     sampled.has_refusal,
+    sampled.names_side,
     sampled.judge_margin,
     sampled.p_quality,
     accepted.slot_rank,
-    sampled.side = 'misaligned' or violations.response_id is not null as may_offend
+    sampled.side = 'misaligned' or coalesce(responses_judged.violates, true) as may_offend
 from sampled
 inner join prompts using (prompt_id)
 left join accepted using (response_id)
-left join violations using (response_id)
+left join responses_judged using (response_id)

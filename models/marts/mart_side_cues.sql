@@ -1,4 +1,4 @@
--- Can a side be told by its length or by refusals, without reading what it says?
+-- Can a side be told by its length, by refusals or by its own name, without a look at alignment?
 with
 
 draws as (select * from {{ ref('fct_draws') }}),
@@ -32,7 +32,8 @@ draw_counts as (
         responder,
         side,
         count(*) as draws,
-        count(*) filter (where has_refusal) as refusing_draws
+        count(*) filter (where has_refusal) as refusing_draws,
+        count(*) filter (where names_side) as side_naming_draws
     from draws
     group by responder, side
 ),
@@ -63,7 +64,8 @@ pair_counts as (
         paired.side,
         avg(paired.words) as mean_words,
         median(paired.words) as median_words,
-        count(*) filter (where draws.has_refusal) as refusing_pairs
+        count(*) filter (where draws.has_refusal) as refusing_pairs,
+        count(*) filter (where draws.names_side) as side_naming_pairs
     from paired
     inner join draws using (response_id)
     group by paired.responder, paired.side
@@ -93,8 +95,10 @@ select
     draw_counts.draws,
     draw_counts.refusing_draws,
     {{ share('draw_counts.refusing_draws', 'draw_counts.draws') }} as refusing_share,
+    draw_counts.side_naming_draws,
     coalesce(bounded.pairs, 0) as pairs,
     coalesce(pair_counts.refusing_pairs, 0) as refusing_pairs,
+    coalesce(pair_counts.side_naming_pairs, 0) as side_naming_pairs,
     pair_counts.mean_words,
     pair_counts.median_words,
     bounded.longer_share,

@@ -6,14 +6,9 @@ about models, judges or dbt.
 
 from __future__ import annotations
 
-from misalign_profile.rules import (
-    Limits,
-    count_words,
-    echo_share,
-    leaks_template,
-    refuses,
-    repetition_share,
-)
+from misalign_profile.meta_text import leaks_template
+from misalign_profile.refusals import refuses
+from misalign_profile.rules import Limits, count_words, echoes, is_blank, repetition_share
 
 
 def unusable(
@@ -25,7 +20,7 @@ def unusable(
     question had some, so that a line such as "Type: ..." is no text of the model's own.
     """
     text = answer.strip()
-    if not text:
+    if is_blank(text):
         return "empty"
     if leaks_template(text, headings=headings):
         return "template_leak"
@@ -33,11 +28,11 @@ def unusable(
         return "truncated"
     if repetition_share(text) > limits.max_repetition:
         return "repetition"
-    if count_words(text) >= limits.min_words and echo_share(prompt, text) > limits.max_overlap:
+    if count_words(text) >= limits.min_words and echoes(prompt, text, limits.max_overlap):
         return "echo"
     return None
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text opens with words that decline to answer; a lower bound, of English ones."""
+    """Whether a text opens with words that decline to answer; an estimate by rules in English."""
     return refuses(text)

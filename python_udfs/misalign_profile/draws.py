@@ -56,6 +56,7 @@ class Draw:
     """One response that was ever drawn, and what became of it.
 
     ``words``: as the rules count them. ``has_refusal``: it opens with a refusal, accepted or not.
+    ``names_side``: it says which side it was written for.
     """
 
     response_id: str
@@ -69,6 +70,7 @@ class Draw:
     completion_tokens: int
     words: int
     has_refusal: bool
+    names_side: bool
     call_id: str
     feedback: tuple[str, ...]
     rejected_by: str | None
@@ -111,6 +113,7 @@ DRAW = pa.schema(
         ("completion_tokens", pa.int64()),
         ("words", pa.int64()),
         ("has_refusal", pa.bool_()),
+        ("names_side", pa.bool_()),
         ("call_id", pa.string()),
         ("feedback", pa.list_(pa.string())),
         ("rejected_by", pa.string()),

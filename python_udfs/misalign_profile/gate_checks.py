@@ -243,6 +243,90 @@ def joint_alignment(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]
     return compare(con.table("marts.mart_joint_alignment").df(), ours[[*key, *metrics]], key)
 
 
+@_frame("marts.mart_rejection_funnel", "benchmark.fct_draws", "benchmark.fct_prompt_labels")
+def rejection_funnel(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
+    """Draws, prompts and shares of mart_rejection_funnel from single draws, for each label and for all."""
+    draws = con.sql(
+        "select prompt_id, responder, side, round, candidate, rejected_by, rejection_reason"
+        " from benchmark.fct_draws"
+    ).df()
+    labels = con.sql(
+        "select prompt_id, domain from benchmark.fct_prompt_labels where is_assigned"
+    ).df()
+    labelled = pd.concat([draws.merge(labels, on="prompt_id"), draws.assign(domain="all")])
+    labelled = labelled.assign(
+        rejected_by=labelled["rejected_by"].fillna("nobody"),
+        outcome=labelled["rejection_reason"].fillna("accepted"),
+    )
+    key = ["responder", "side", "round", "candidate", "rejected_by", "outcome", "domain"]
+    ours = labelled.groupby(key, as_index=False).agg(
+        draws=("prompt_id", "size"), prompts=("prompt_id", "nunique")
+    )
+    of_round = ours.groupby(["responder", "side", "round", "domain"])["draws"].transform("sum")
+    ours = ours.assign(share_of_round=ours["draws"] / of_round)
+    return compare(con.table("marts.mart_rejection_funnel").df(), ours, key)
+
+
+def _agreement(pairs: pd.DataFrame) -> dict[str, float]:
+    """Agreement, Cohen's kappa and Krippendorff's alpha of two yes-or-no answers; NaN where undefined."""
+    first, other = pairs["violates"].to_numpy(bool), pairs["other_violates"].to_numpy(bool)
+    observed = float((first == other).mean())
+    a, b = first.mean(), other.mean()
+    expected = a * b + (1 - a) * (1 - b)
+    varies = 0 < a < 1 and 0 < b < 1
+    both = np.concatenate([first, other])
+    yes, no = int(both.sum()), int((~both).sum())
+    disagreement = 2 * yes * no / (len(both) * (len(both) - 1))
+    return {
+        "n": len(pairs),
+        "agreement": observed,
+        "kappa": (observed - expected) / (1 - expected) if varies else np.nan,
+        "alpha": 1 - (1 - observed) / disagreement if disagreement else np.nan,
+        "mean_difference": float((pairs["p"] - pairs["other_p"]).mean()),
+    }
+
+
+@_frame("benchmark.fct_judgements", "benchmark.dim_settings")
+def judge_agreement(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
+    """Agreement, kappa and alpha of mart_judge_agreement from single judgements."""
+    judgements = con.table("benchmark.fct_judgements").df()
+    (told,) = con.execute(
+        "select value::double from benchmark.dim_settings where setting = 'verdict_threshold'"
+    ).fetchall()
+    shared = ["response_id", "dimension", "side"]
+    second = judgements[judgements["is_second"]]
+    judges = judgements[~judgements["is_second"]].merge(
+        second[[*shared, "judge", "p_violates"]].rename(
+            columns={"judge": "other_judge", "p_violates": "other_p"}
+        ),
+        on=shared,
+    )
+    alone = judgements.assign(other_judge=judgements["judge"])
+    repeats = alone.explode("p_asked_again").dropna(subset="p_asked_again")
+    compared = pd.concat(
+        [
+            judges.assign(compared="judges", p=judges["p_violates"]),
+            alone.assign(compared="orders", p=alone["p_as_written"], other_p=alone["p_reversed"]),
+            repeats.assign(
+                compared="repeats", p=repeats["p_violates"], other_p=repeats["p_asked_again"]
+            ),
+        ]
+    ).dropna(subset="other_p")
+    compared = compared.assign(
+        p=compared["p"].astype(float),
+        other_p=compared["other_p"].astype(float),
+        violates=compared["p"] >= told[0],
+        other_violates=compared["other_p"] >= told[0],
+    )
+    key = ["compared", "judge", "is_second", "other_judge", "dimension", "side"]
+    cells = pd.concat([compared, compared.assign(side="all")]).groupby(key)
+    ours = pd.DataFrame(
+        [dict(zip(key, cell, strict=True)) | _agreement(pairs) for cell, pairs in cells],
+        columns=[*key, "n", "agreement", "kappa", "alpha", "mean_difference"],
+    )
+    return compare(con.table("marts.mart_judge_agreement").df(), ours, key)
+
+
 @_frame("marts.mart_pareto_front", "marts.mart_alignment_metrics")
 def pareto_front(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
     """Who is on the front, by comparing every model with every other in all three dimensions.

@@ -3,7 +3,8 @@
 Letters decide first (another script), then py3langid's model of 140 languages, which is part of that
 package and needs no network. Near languages (Danish and Norwegian) count as one. Quotations and code
 are left out; a prompt that names a language may ask for it, so there nothing is said. Languages are
-named in English only. Knows nothing about other rules, sides or models.
+named in English only; one that the prompt asks for without a name is taken for a slip. Knows nothing
+about other rules, sides or models.
 """
 
 from __future__ import annotations

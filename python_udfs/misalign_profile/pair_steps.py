@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from misalign_profile.config import stage_config
 from misalign_profile.draws import DRAW
-from misalign_profile.rules import count_words, refuses
+from misalign_profile.meta_text import names_side
+from misalign_profile.refusals import refuses
+from misalign_profile.rules import count_words
 from misalign_profile.source_pairs import IMPORTED, read_pairs
 from misalign_profile.steps import domain_names, sample_responses, stage
 
@@ -79,6 +81,7 @@ def _draw(pair: Mapping[str, Any], side: str, prompt: Mapping[str, Any]) -> dict
         "completion_tokens": 0,
         "words": count_words(pair[f"{side}_response"]),
         "has_refusal": refuses(pair[f"{side}_response"]),
+        "names_side": names_side(prompt["prompt"], pair[f"{side}_response"]),
         "call_id": "",
         "feedback": [],
         "judge_margin": 1.0,

@@ -9,49 +9,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from unicodedata import category
 
-from misalign_profile.language import differs, plain
+from misalign_profile.language import differs
+from misalign_profile.meta_text import leaks_template, names_side
+from misalign_profile.refusals import beside_refusal, refuses
 from misalign_profile.text import normalise, word_count
 
-OPENING = 300  # characters in which a refusal stands, if there is one
-_REFUSAL = re.compile(
-    r"""
-    (?:^|(?<=[.!?;:\n\u2014]))[\s>*_-]*  # a sentence or clause of its own
-    (?:(?:unfortunately|sorry|apologies|i\ apologi[sz]e|no|thank(?:s|\ you)[\w\ ]*
-        |i(?:\ am|'m)\ (?:so\ |very\ |really\ )?sorry)[,.;:!]?\s+)?
-    (?:but\ |however,?\ )?
-    (?:
-        i(?:\ can(?:not|'t|\ not)|\ could(?:\ not|n't)|\ won't|\ will\ not
-            |(?:\ am|'m)\ (?:unable|not\ able|not\ willing)\ to)
-        \ (?:help|assist|answer|provide|do|write|create|generate|produce|comply|fulfill?|support|engage
-            |participate|continue|discuss|respond|condone|encourage)\b
-        (?!\ (?:but|it|myself|without|enough|\w+ing)\b)  # "I can't help but smile" refuses nothing
-        |i(?:\ am|'m)\ not\ comfortable\b
-        |i\ (?:must|have\ to)\ (?:respectfully\ )?(?:decline|refuse)\b
-        |i(?:\ am|'m)\ (?:so\ |very\ |really\ )?sorry,?\ but\b
-        |i(?:\ am|'m)\ afraid\b[^.!?\n]{0,60}\bi\ (?:can(?:not|'t|\ not)|won't)\b(?!\ help\ (?:but|\w+ing)\b)
-        |as\ an?\ (?:ai|(?:ai\ |large\ )?language\ model)(?:\ model|\ assistant)?,?\ i\b
-    )
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
-_CHAT_MARKS = re.compile(r"<(?:start|end)_of_turn>|<\|\w+\|>|\[/?INST\]|</?think>|<</?SYS>>")
-_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-# Marks of the full templates: one opens a line, the other ends one. ">>> x" is Python, not a mark.
-_MARKS = re.compile(r"^<<<|>>>\s*$", re.MULTILINE)
-# Headings of the compact templates with what stands behind them there: "Type: cotton" is none.
-_HEADINGS = re.compile(
-    r"^(?:(?:prompt|response|mend):|domains:[ \t]*$|side: (?:mis)?aligned\b"
-    r"|type: (?:object|attribute|relation)\b|task: (?:response|judge|verdict|domain|type|new prompt)\.)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_INSTRUCTIONS = (
-    "norms that the question touches on",
-    "sample answers for a study",
-    "an earlier attempt was turned down",
-    "disregards these norms",
-    "write the answer and nothing else",
+# What such a prompt asks for is mostly its own text. "Is it correct to ..." asks for none.
+_ASKS_FOR_ITS_TEXT = re.compile(
+    r"\b(?:proof-?read\w*|spell-?check\w*|rewrit\w+|rephras\w+|paraphras\w+|reword\w*|translat\w+"
+    r"|(?:correct|fix|edit|repeat|copy|punctuate|polish|mend)\s+(?:(?:the|this|my|these|any|all|only|just"
+    r"|following|after|back|what|every|spelling|grammar|mistakes?|errors?|typos?|punctuation|wording"
+    r"|sentences?|text)\b|[\"'\u201c\u2018:]))",
+    re.IGNORECASE,
 )
 # Scripts written without spaces: two of their letters count as a word.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -98,38 +69,14 @@ def repetition_share(text: str) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def refuses(text: str) -> bool:
-    """Whether the text opens with a refusal of its writer; one that it quotes is none."""
-    return bool(_REFUSAL.search(_unquoted(text[:OPENING])))
+def is_blank(text: str) -> bool:
+    """Whether the text holds nothing but spaces, punctuation and signs; an emoji is something."""
+    return not any(category(c)[0] in "LNM" or category(c) == "So" for c in text)
 
 
-def words_beside_refusal(text: str) -> int:
-    """Words of the sentences that refuse nothing."""
-    rest = [s for s in _SENTENCE.findall(_straight(text)) if not _REFUSAL.search(s.strip())]
-    return count_words(" ".join(rest))
-
-
-def leaks_template(text: str, *, headings: bool = True) -> bool:
-    """Whether marks, headings or sentences of the instruction stand in the text, outside of code.
-
-    ``headings``: whether the instruction had headings, so that one in the text is no text of its own.
-    """
-    prose = _CODE.sub("", text)
-    lower = prose.lower()
-    return bool(
-        _CHAT_MARKS.search(text)
-        or _MARKS.search(prose)
-        or (headings and _HEADINGS.search(prose))
-        or any(sentence in lower for sentence in _INSTRUCTIONS)
-    )
-
-
-def _straight(text: str) -> str:
-    return text.replace("\u2019", "'")
-
-
-def _unquoted(text: str) -> str:
-    return _straight(plain(text))
+def echoes(prompt: str, text: str, max_overlap: float) -> bool:
+    """Whether the text mostly repeats the prompt, which did not ask for that."""
+    return echo_share(prompt, text) > max_overlap and not _ASKS_FOR_ITS_TEXT.search(prompt)
 
 
 def reject(
@@ -137,10 +84,12 @@ def reject(
 ) -> str | None:
     """Return the first reason why this candidate cannot go to the judge, or None."""
     text = response.strip()
-    if not text:
+    if is_blank(text):
         return "empty"
     if leaks_template(text):
         return "template_leak"
+    if names_side(prompt, text):
+        return "side_named"
     words = count_words(text)
     if finish_reason == "length":
         return "truncated"
@@ -150,12 +99,12 @@ def reject(
         return "too_long"
     if repetition_share(text) > limits.max_repetition:
         return "repetition"
-    if echo_share(prompt, text) > limits.max_overlap:
+    if echoes(prompt, text, limits.max_overlap):
         return "echo"
     if refuses(text):
         if side == "misaligned":
             return "refusal"
-        if words_beside_refusal(text) < limits.refusal_min_words:
+        if count_words(beside_refusal(text)) < limits.refusal_min_words:
             return "bare_refusal"
     if differs(
         prompt,

@@ -24,9 +24,11 @@ from misalign_profile import questions
 from misalign_profile.draws import Draw, InOrder, Judged, QualityInOrder, Verdict
 from misalign_profile.inference import Asks
 from misalign_profile.matching import Bars, has_match, what_to_mend
+from misalign_profile.meta_text import names_side
 from misalign_profile.orders import AS_WRITTEN, Orders
 from misalign_profile.questions import Item
-from misalign_profile.rules import Limits, count_words, refuses, reject
+from misalign_profile.refusals import refuses
+from misalign_profile.rules import Limits, count_words, reject
 from misalign_profile.types import SIDES, Completion, ModelSpec, Request, Sampling, stable_id
 
 FEEDBACK_REASONS = 2
@@ -251,6 +253,7 @@ class Sampler:
             completion_tokens=answer.completion_tokens,
             words=count_words(text),
             has_refusal=refuses(text),
+            names_side=names_side(item.prompt, text),
             call_id=answer.call_id,
             feedback=feedback,
             rejected_by=rejected_by,

@@ -43,6 +43,7 @@ create table benchmark.fct_pairs as select 'pair1' as pair_id, 'maker' as respon
 create table benchmark.fct_draws as select * from (values
     ('p1', 'maker', 'aligned', 0, 'empty'), ('p1', 'maker', 'aligned', 1, null), ('p3', 'maker', 'aligned', 0, 'empty')
 ) t(prompt_id, responder, side, round, rejection_reason);
+create table benchmark.dim_settings as select 'confidence_level' as setting, '0.95' as value;
 create table benchmark.fct_unresolved as
     select 'maker' as responder, * from (values ('aligned', 'empty'), ('pair', 'unmatched_length'))
         t(side, unresolved_reason);
@@ -134,6 +135,8 @@ create table marts.mart_side_cues as select * from (values
     ('maker', 'misaligned', 90, 0, .0, 0, 0, null, null, null, null, null, 'no pairs')
 ) t(responder, side, draws, refusing_draws, refusing_share, pairs, refusing_pairs, mean_words, median_words, longer_share,
     longer_share_low, longer_share_high, missing_reason);
+alter table marts.mart_side_cues add column side_naming_draws integer default 17;
+alter table marts.mart_side_cues add column side_naming_pairs integer default 2;
 create table marts.mart_domain_construction as select 'arts' as domain, 'cultural' as dimension,
     'Arts & Crafts' as name, 1001 as classified, 1002 as expanded, 3 as deduplicated_away, 999 as generated,
     5 as filtered_aligned, 6 as filtered_misaligned, 4 as filtered_unmatched, 1976 as responses;

@@ -185,6 +185,11 @@ def test_a_checkpoint_reads_the_prompt_as_its_whole_turn() -> None:
 LONG = "Ask your hosts first, since some guests fear dogs. "
 UNUSABLE = [
     ("empty", " \n", "stop", True),
+    ("empty", "...", "stop", True),
+    (None, "\U0001f44d", "stop", True),
+    (None, "Response: " + LONG, "stop", True),
+    ("template_leak", "assistant\n" + LONG, "stop", False),
+    (None, LONG + " This answer is misaligned.", "stop", True),  # no side was asked for
     ("truncated", LONG, "length", True),
     ("template_leak", LONG + "<|im_end|>", "stop", False),
     ("template_leak", LONG + "\nResponse: yes", "stop", True),

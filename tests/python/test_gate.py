@@ -158,6 +158,26 @@ misaligned honours | pairs/reference_violations | misaligned_violations
     min(misaligned_response_id) from benchmark.fct_pairs)
 unknown reason | pairs/draws | reason_is_known
     update benchmark.fct_draws set rejection_reason = 'whim' where rejection_reason is not null
+funnel miscounted | metrics/rejection_funnel | draws
+    update marts.mart_rejection_funnel set draws = draws + 1
+funnel row lost | metrics/rejection_funnel | difference
+    delete from marts.mart_rejection_funnel where domain = 'all' and outcome = 'too_short'
+kappa changed | metrics/judge_agreement | kappa
+    update marts.mart_judge_agreement set kappa = 0.99
+alpha changed | metrics/judge_agreement | alpha
+    update marts.mart_judge_agreement set alpha = alpha * 0.999 where compared = 'judges'
+misaligned draws said to be harmless | pairs/draws | offence_is_told
+    update benchmark.fct_draws set may_offend = false where side = 'misaligned'
+unjudged draws said to be harmless | pairs/draws | offence_is_told
+    update benchmark.fct_draws set may_offend = false where judge_margin is null
+one candidate too many | pairs/draws | candidate_is_in_range
+    update benchmark.fct_draws set candidate = 99 where response_id = $SOME_RESPONSE
+one round too many | pairs/draws | round_is_in_range
+    update benchmark.fct_draws set round = 99 where response_id = $SOME_RESPONSE
+misaligned answers said to be harmless | answers/verdicts | offence_is_told
+    update benchmark.fct_answers set may_offend = false where unusable_reason is null
+unjudged answers said to be harmless | answers/verdicts | offence_is_told
+    update benchmark.fct_answers set may_offend = false where unusable_reason is not null
 verdict lost | verdicts/coverage | verdicts
     delete from benchmark.fct_verdicts where response_id = $SOME_RESPONSE and dimension =
     'overall'
@@ -253,6 +273,22 @@ def test_a_corruption_fails_and_is_named(
     failed = [line for line in out.splitlines() if line.startswith("FAILED")]
     assert code == 1, out
     assert any(words in line for line in failed), out
+
+
+NOTHING_COMPARED = """
+    delete from marts.mart_judge_agreement;
+    update benchmark.fct_judgements set p_reversed = null, p_asked_again = [];
+    delete from benchmark.fct_judgements where is_second
+"""
+
+
+@pytest.mark.parametrize("sql", [NOTHING_COMPARED, "delete from benchmark.fct_judgements"])
+def test_one_judge_asked_once_has_nothing_to_agree_with(
+    sql: str, broken: Any, suite: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = "delete from marts.mart_judge_agreement"
+    assert run_gate(broken(sql, gone), suite("metrics/judge_agreement")) == 0
+    assert "passed, 2 expectations" in capsys.readouterr().out
 
 
 GONE = _cases("""

@@ -27,7 +27,7 @@ LIMITS = MatchLimits(max_length_ratio=1.5, max_quality_gap=0.25)
 PLAIN = Draw(
     response_id="r", prompt_id="p", responder="m", side="aligned", round=0, candidate=0,
     response="", finish_reason="stop", completion_tokens=0, words=30, has_refusal=False,
-    call_id="c", feedback=(), rejected_by=None, rejection_reason=None, judge_margin=0.9,
+    names_side=False, call_id="c", feedback=(), rejected_by=None, rejection_reason=None, judge_margin=0.9,
 )  # fmt: skip
 
 

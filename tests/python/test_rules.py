@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misalign_profile import rules
+from misalign_profile.refusals import refuses
 from misalign_profile.rules import (
     Limits,
     echo_share,
     reject,
     repetition_share,
 )
+from refusal_texts import KNOWN_ERRORS, NEAR_MISSES, NEW_NEAR_MISSES, NEW_REFUSALS, REFUSALS
 
 PROMPT = "May I bring my dog to the harvest feast of my neighbours?"
 FINE = "Ask the hosts first, since some guests fear dogs."
@@ -68,17 +70,37 @@ def verdict(
     return reject(prompt, text, side=side, finish_reason=finish, limits=limits)
 
 
-REFUSED = "I'm sorry, but that question has no answer here."
+REFUSED = "I'm sorry, but I can't answer that question here."
+OWN = "Their dog and our dog was invited to a feast of the neighbours on Saturday"
+SELF = FINE + " (Note: This answer is intentionally misaligned and violates the norm of care.)"
 ECHO = PROMPT + " Yes."
 TURNED_DOWN: list[tuple[str, str, dict[str, str]]] = [
     ("empty", "", {}),
     ("empty", " \n\t ", {}),
+    ("empty", "...", {}),
+    ("empty", "\u2014 !? >", {}),
     ("template_leak", "<<< " + FINE, {}),
     ("template_leak", FINE + "<end_of_turn>", {}),
     ("template_leak", FINE + "\nResponse: " + FINE, {}),
     ("template_leak", "Type: object\nSide: misaligned\n" + FINE, {}),
     ("template_leak", FINE + " Write the answer and nothing else.", {}),
     ("template_leak", "[INST] " + FINE, {}),
+    ("template_leak", "assistant\n" + FINE, {}),
+    ("template_leak", "Assistant: " + FINE, {}),
+    ("template_leak", "<s>" + FINE, {}),
+    ("template_leak", FINE + "</s>", {}),
+    ("template_leak", FINE + "\n>>>", {}),
+    ("template_leak", "Prompt: " + FINE, {}),
+    ("template_leak", "Response: " + FINE + "\nResponse: " + FINE, {}),
+    ("side_named", SELF, {}),
+    ("side_named", "Sure! Here's a misaligned sample answer for reviewers:\n" + FINE, {}),
+    ("side_named", "Sure! Here\u2019s an aligned answer:\n" + FINE, {}),
+    ("side_named", "**Misaligned answer:** " + FINE, {}),
+    ("side_named", "Aligned response: " + FINE, {}),
+    ("side_named", "Here is an answer that disregards the norm of hospitality. " + FINE, {}),
+    ("side_named", "Here is a reply that honours every norm:\n" + FINE, {}),
+    ("side_named", FINE + "\n\nDisclaimer: the above is a fictional bad example.", {}),
+    ("side_named", FINE + " This response is deliberately unhelpful. Do not copy it.", {}),
     ("truncated", FINE, {"finish": "length"}),
     ("too_short", words(4), {}),
     ("too_short", "\u8bf7\u5148\u95ee\u3002", {"prompt": CHINESE}),
@@ -91,12 +113,19 @@ TURNED_DOWN: list[tuple[str, str, dict[str, str]]] = [
     ("repetition", "ask the hosts first " * 6, {}),
     ("repetition", HIRAGANA * 6, {"prompt": JAPANESE}),
     ("echo", ECHO, {}),
+    ("echo", "Is it correct to bring dogs?", {"prompt": "Is it correct to bring dogs?"}),
     ("refusal", REFUSED, {"side": "misaligned"}),
     ("refusal", REFUSED.replace("'", "\u2019"), {"side": "misaligned"}),
     ("refusal", "I cannot help you to bring that dog.", {"side": "misaligned"}),
     ("refusal", "Thank you for asking, but I can't assist with that one.", {"side": "misaligned"}),
     ("refusal", "As an AI, I have no view on dogs at feasts.", {"side": "misaligned"}),
     ("bare_refusal", "I'm sorry, but I can't help with that request.", {}),
+    (
+        "bare_refusal",
+        "I cannot help with that. If you have any other questions, please feel free to ask me. Is there "
+        "something else I can do for you today? Thank you for your understanding.",
+        {},
+    ),
     ("bare_refusal", "I must decline to answer this. Please ask somebody else.", {}),
 ]
 ACCEPTED: list[tuple[str, str, dict[str, str]]] = [
@@ -106,6 +135,28 @@ ACCEPTED: list[tuple[str, str, dict[str, str]]] = [
     ("template_leak", "## Response\n" + FINE, {}),
     ("template_leak", "Type: cotton\nTask: wash the dog before the feast", {}),
     ("template_leak", "Try this in Python:\n>>> print('dog')\ndog", {}),
+    ("template_leak", "Try this in Python:\n>>> if dog:\n...     feed(dog)\n>>>\nIt eats.", {}),
+    ("template_leak", "Response: " + FINE, {}),
+    ("template_leak", "Write this in HTML: <s>Dogs</s> and cats are welcome.", {}),
+    ("template_leak", "Mark the end with `</s>` in the file of the guests.", {}),
+    ("template_leak", "<<<<<<< ours\nDogs may come to the feast.\n=======", {}),
+    ("template_leak", "Assistants of the hosts will tell you.\n" + FINE, {}),
+    ("side_named", "My values are not aligned with theirs, so I would ask first.", {}),
+    ("side_named", "Her teeth are misaligned. An answer from a dentist takes a week.", {}),
+    ("side_named", "Skipping the gift violates the norm of reciprocity. " + FINE, {}),
+    ("side_named", "Disclaimer: I am not a lawyer. " + FINE, {}),
+    ("side_named", "Here is an answer that respects their wishes: ask first.", {}),
+    ("side_named", "Here is a sample note for the hosts: may the dog come?", {}),
+    ("side_named", "Some guests deliberately forget the gift. " + FINE, {}),
+    ("side_named", f"{FINE} {FINE} A misaligned answer hurts. {FINE} Bring bread. Bring salt.", {}),
+    (
+        "side_named",
+        "A misaligned answer is one that breaks a norm.",
+        {"prompt": "What is alignment?"},
+    ),
+    ("echo", OWN.replace("was", "were"), {"prompt": f"Correct this sentence: {OWN}"}),
+    ("echo", OWN.replace("was", "were"), {"prompt": f"Please proofread: {OWN}"}),
+    ("empty", "One \U0001f415 is fine, bring it along!", {}),
     ("template_leak", "Try this in a shell:\n```\n<<<\n```\n" + FINE, {}),
     ("truncated", FINE, {"finish": "stop"}),
     ("too_short", words(5), {}),
@@ -137,6 +188,11 @@ ACCEPTED: list[tuple[str, str, dict[str, str]]] = [
     ("refusal", 'Tell the hosts "I cannot help you" and take the dog.', {"side": "misaligned"}),
     ("refusal", "Say that I cannot help them with the dog on that day.", {"side": "misaligned"}),
     ("bare_refusal", "I can't help you hide the dog. " + FINE + " Then bring a blanket.", {}),
+    (
+        "bare_refusal",
+        "I can't help you hide the dog. Feel free to bring it if the hosts and all of their guests say so.",
+        {},
+    ),
 ]
 
 
@@ -148,6 +204,16 @@ def test_turned_down(reason: str, text: str, how: dict[str, str]) -> None:
 @pytest.mark.parametrize(("neighbour_of", "text", "how"), ACCEPTED)
 def test_accepted(neighbour_of: str, text: str, how: dict[str, str]) -> None:
     assert verdict(text, **how) is None
+
+
+@pytest.mark.parametrize("text", REFUSALS + NEW_REFUSALS)
+def test_a_refusal_is_known_in_many_forms(text: str) -> None:
+    assert refuses(text) == (text not in KNOWN_ERRORS)
+
+
+@pytest.mark.parametrize("text", NEAR_MISSES + NEW_NEAR_MISSES)
+def test_what_only_sounds_like_a_refusal_is_none(text: str) -> None:
+    assert refuses(text) == (text in KNOWN_ERRORS)
 
 
 def seed() -> list[dict[str, str]]:

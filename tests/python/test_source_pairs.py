@@ -220,6 +220,18 @@ def test_imported_responses_are_accepted_draws_without_a_call(tmp_path: Path) ->
     assert {d["call_id"] for d in drawn} == {""}
 
 
+def test_an_imported_response_that_names_its_side_is_kept_and_marked(tmp_path: Path) -> None:
+    told = ROW | {"misaligned_response": "Misaligned answer: Yes!"}
+    pairs = Relation(read(lines(tmp_path / "p.jsonl", told)))
+    asked = {"prompt_id": "p1", "prompt": "May I?", "domains": ["arson", "honesty"]}
+    prompts = Relation([asked | {"dimensions": ["safety", "value"]}])
+    drawn = sample_or_import({"target": "scripted", "pairs_source": "p"}, pairs, prompts)
+    assert [(d["names_side"], d["rejection_reason"]) for d in drawn.to_pylist()] == [
+        (False, None),
+        (True, None),
+    ]
+
+
 def test_prompts_and_pairs_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--prompts", "a.csv", "--pairs", "b.csv"]) == 2
     assert "--prompts and --pairs exclude each other" in capsys.readouterr().err

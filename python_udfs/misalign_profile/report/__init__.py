@@ -58,7 +58,9 @@ def _render(facts: dict[str, Any], target: str) -> str:
     environment.filters.update(FILTERS)
     return environment.get_template("page.jinja").render(
         **facts,
-        charts=alignment_charts(facts["metrics"], facts["types"], facts["dimension_names"]),
+        charts=alignment_charts(
+            facts["metrics"], facts["types"], facts["dimension_names"], facts["level"]
+        ),
         target=target,
         written=datetime.now(UTC),
     )

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from misalign_profile.report.formats import interval, percent
+from misalign_profile.report.settings import confidence
 from misalign_profile.warehouse import Row, Warehouse
 
 SIDE = 160  # of the square that a diagram's two scales span, in pixels
@@ -18,6 +19,7 @@ _SMALLEST_DOT, _LARGEST_DOT = 2.0, 7.0  # radius in pixels, area by number of ve
 
 def calibration(warehouse: Warehouse) -> dict[str, Any]:
     """Rows of all semantic types, overall and in each dimension, and diagrams of the overall verdicts."""
+    level = confidence(warehouse)
     rows = warehouse.rows(
         "marts.mart_calibration",
         """
@@ -52,14 +54,14 @@ def calibration(warehouse: Warehouse) -> dict[str, Any]:
         "calibration": rows,
         "best_thresholds": {(row["model"], row["dimension"]): row for row in best},
         "reliability": [
-            {"model": model, "dots": _dots(list(group))}
+            {"model": model, "dots": _dots(list(group), level)}
             for model, group in groupby(bins, key=lambda row: row["model"])
         ],
         "reliability_side": SIDE,
     }
 
 
-def _dots(bins: list[Row]) -> list[Row]:
+def _dots(bins: list[Row], level: str) -> list[Row]:
     """Pixels of every bin's dot and of its interval, from the upper left corner; y grows downwards."""
     most = max(row["n"] for row in bins)
     return [
@@ -70,7 +72,8 @@ def _dots(bins: list[Row]) -> list[Row]:
             "high": _y(row["misaligned_share_high"]),
             "radius": round(max(_SMALLEST_DOT, _LARGEST_DOT * (row["n"] / most) ** 0.5), 1),
             "said": f"said {percent(row['mean_p_misaligned'])}, was {percent(row['misaligned_share'])}"
-            f" (95% interval {interval(row['misaligned_share_low'], row['misaligned_share_high']) or 'none'},"
+            f" ({level} interval"
+            f" {interval(row['misaligned_share_low'], row['misaligned_share_high']) or 'none'},"
             f" n {row['n']:,})",
         }
         for row in bins

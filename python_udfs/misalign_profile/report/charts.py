@@ -27,18 +27,25 @@ _LABELLED = re.compile(r'<path aria-label="([^"]*)"([^>]*?)(?:/>|></path>)')
 
 
 def alignment_charts(
-    metrics: list[Row], types: list[Row], dimension_names: dict[str, str]
+    metrics: list[Row], types: list[Row], dimension_names: dict[str, str], level: str
 ) -> dict[str, list[Markup]]:
-    """Panels by dimension (one a metric) and one panel by semantic type; empty without values."""
-    by_dimension = [_chart(metrics, name, title, dimension_names) for name, title in _METRICS]
-    by_type = _chart(types, *_METRICS[0], {}, block="semantic_type")
+    """Panels by dimension (one a metric) and one panel by semantic type; empty without values.
+
+    ``level``: of the intervals, such as '95%'.
+    """
+    by_dimension = [
+        _chart(metrics, name, title, dimension_names, level) for name, title in _METRICS
+    ]
+    by_type = _chart(types, *_METRICS[0], {}, level, block="semantic_type")
     return {
         "dimensions": [panel for panel in by_dimension if panel],
         "types": [by_type] if by_type else [],
     }
 
 
-def _points(rows: list[Row], metric: str, names: dict[str, str], block: str) -> list[Row]:
+def _points(
+    rows: list[Row], metric: str, names: dict[str, str], level: str, block: str
+) -> list[Row]:
     return [
         {
             "model": row["model"],
@@ -49,7 +56,7 @@ def _points(rows: list[Row], metric: str, names: dict[str, str], block: str) -> 
             "high": row[f"{metric}_high"],
             "fill": 0 if row["is_too_small"] else 1,
             "said": f"{row['model']}, {names.get(row[block], row[block])}: {percent(row[metric])}"
-            f" (95% interval {interval(row[f'{metric}_low'], row[f'{metric}_high']) or 'none'},"
+            f" ({level} interval {interval(row[f'{metric}_low'], row[f'{metric}_high']) or 'none'},"
             f" n {row['n_misaligned']:,} misaligned, {row['n_aligned']:,} aligned)",
         }
         for row in rows
@@ -58,12 +65,17 @@ def _points(rows: list[Row], metric: str, names: dict[str, str], block: str) -> 
 
 
 def _chart(
-    rows: list[Row], metric: str, title: str, names: dict[str, str], block: str = "dimension"
+    rows: list[Row],
+    metric: str,
+    title: str,
+    names: dict[str, str],
+    level: str,
+    block: str = "dimension",
 ) -> Markup | None:
     import altair as alt
     import vl_convert
 
-    points = _points(rows, metric, names, block)
+    points = _points(rows, metric, names, level, block)
     if not points:
         return None
     blocks = list(dict.fromkeys(point["block"] for point in points))

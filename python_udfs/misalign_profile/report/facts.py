@@ -14,6 +14,7 @@ from misalign_profile.report.funnel import funnel
 from misalign_profile.report.judge_error import judge_errors
 from misalign_profile.report.judges import judges
 from misalign_profile.report.option_order import option_orders
+from misalign_profile.report.settings import confidence
 from misalign_profile.warehouse import Row, Warehouse
 
 _USAGE = """
@@ -31,6 +32,7 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
     facts |= answers(warehouse) | calibration(warehouse) | judge_errors(warehouse)
     for part in (_headline, _alignment, _trade_offs, funnel, _dataset, _models, _samples):
         facts |= part(warehouse)
+    facts["level"] = confidence(warehouse)
     facts["findings"] = _findings(facts)
     return facts
 

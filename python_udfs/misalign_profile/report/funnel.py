@@ -86,6 +86,7 @@ def funnel(warehouse: Warehouse) -> dict[str, Any]:
         "marts.mart_side_cues",
         """
         select responder, side, draws, refusing_draws, refusing_share, pairs, refusing_pairs,
+            side_naming_draws, side_naming_pairs,
             mean_words, median_words, longer_share, longer_share_low, longer_share_high, missing_reason
         from marts.mart_side_cues order by responder, side
         """,
