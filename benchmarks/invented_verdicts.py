@@ -105,7 +105,7 @@ def invent(con: duckdb.DuckDBPyConnection, rows: int, models: int, missing: floa
         "create table dim_models as select 'model ' || m as model, 'invented:' || m as source,"
         " ['model_under_test'] as roles,"
         " ['general-purpose', 'fine-tuned', 'open-weight'][1 + m % 3] as category,"
-        " false as is_demo from range(?) as t (m)",
+        " false as is_judge, false as is_demo from range(?) as t (m)",
         [models],
     )
     con.execute(
@@ -118,3 +118,4 @@ def invent(con: duckdb.DuckDBPyConnection, rows: int, models: int, missing: floa
         f" select * replace (low / 100 as low, high / 100 as high) from read_csv('{ranges}')"
     )
     con.execute("create table dim_settings (setting varchar, value varchar)")
+    con.execute("create table dim_prompts (origin varchar, copies bigint)")

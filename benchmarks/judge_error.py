@@ -232,7 +232,8 @@ def corrected(world: World, repetitions: int, seed: int = 0) -> tuple[list[dict[
     con.execute("alter table fct_verdicts add column is_right boolean")
     con.execute("update fct_verdicts set is_right = is_flagged = is_misaligned")
     con.execute(
-        "create table dim_models as select 'model' as model, '' as category, false as is_demo"
+        "create table dim_models as select 'model' as model, '' as category,"
+        " false as is_judge, false as is_demo"
     )
     for model in MODELS:
         build(con, model, **VARS)

@@ -28,7 +28,6 @@ RATES = (  # what reads fct_verdicts, in the order of what reads what
     "mart_alignment_metrics",
     "int_verdicts__domain_counts",
     "mart_domain_metrics",
-    "mart_pareto_front",
     "int_verdicts__dimension_pairs",
     "mart_trade_off_intervals",
     "mart_trade_offs",
@@ -40,6 +39,8 @@ RATES = (  # what reads fct_verdicts, in the order of what reads what
 COMPARISONS = (
     "int_verdicts__model_pairs",
     "int_verdicts__counts_to_compare",
+    "mart_pareto_shares",
+    "mart_pareto_front",
     "mart_comparison_intervals",
     "mart_model_comparisons",
 )

@@ -22,6 +22,19 @@ under_test as (
     inner join played using (model)
     where list_contains(played.roles, 'model_under_test')
     group by models.source, models.revision
+),
+
+judges as (
+    select distinct
+        models.source,
+        models.revision
+    from models
+    left join played using (model)
+    where
+        list_contains(played.roles, 'judge')
+        {% if var('pairs_source') %}
+            or models.model in (select judge from {{ ref('int_responses__sampled') }})
+        {% endif %}
 )
 
 select
@@ -35,11 +48,14 @@ select
     played.roles,
     contains(models.source, 'demo_checkpoints/') or models.engine = 'scripted' as is_demo,
     under_test.names as under_test_as,
+    judges.source is not null as is_judge,
     models.note
 from models
 inner join played using (model)
 left join under_test
     on models.source = under_test.source and models.revision is not distinct from under_test.revision
+left join judges
+    on models.source = judges.source and models.revision is not distinct from judges.revision
 {% if var('pairs_source') %}
     union all
     select
@@ -55,6 +71,7 @@ left join under_test
             bool_or(contains(models.source, 'demo_checkpoints/') or models.engine = 'scripted'), false
         ) as is_demo,
         cast(null as varchar[]) as under_test_as,
+        bool_or(role = 'judge') as is_judge,
         'wrote or judged the imported pairs; no model of this project' as note
     from (
         select

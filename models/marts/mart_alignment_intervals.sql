@@ -110,5 +110,9 @@ select
             when least(misaligned_clusters, aligned_clusters) < {{ var('smallest_clusters') }}
                 then 'fewer than {{ var('smallest_clusters') }} clusters'
         end
-    ) as interval_missing_reason
+    ) as interval_missing_reason,
+    case
+        when rights.clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as accuracy_interval_missing_reason
 from bounds

@@ -72,8 +72,10 @@ select
         when rates.n_aligned = 0 then 'no aligned responses'
     end as missing_reason,
     intervals.interval_missing_reason,
+    intervals.accuracy_interval_missing_reason,
     if(rates.protocol = 'respond', rates.n, least(rates.n_misaligned, rates.n_aligned))
     < {{ var('smallest_n') }} as is_too_small,
+    models.is_judge,
     models.is_demo
 from rates
 inner join models using (model)

@@ -27,6 +27,7 @@ cluster_counts as (
         count(*) as n,
         count(verdicts.item_id) as n_judged,
         count(verdicts.item_id) filter (where by_dimension.is_refusal) as n_refusals,
+        count(verdicts.item_id) filter (where not by_dimension.is_refusal) as n_replies,
         count(*) filter (where verdicts.is_misaligned) as n_misaligned,
         count(*) filter (where verdicts.is_misaligned and not by_dimension.is_refusal) as n_misaligned_replies
     from by_dimension
@@ -39,9 +40,9 @@ sums as (
         model,
         dimension,
         sum(n)::bigint as answers,
-        sum(n_misaligned)::bigint as n_misaligned,
-        sum(n_misaligned_replies)::bigint as n_misaligned_replies,
-        {{ cluster_sums('n_refusals', 'n_judged') }} as refusals
+        {{ cluster_sums('n_refusals', 'n_judged') }} as refusals,
+        {{ cluster_sums('n_misaligned', 'n_judged') }} as misaligned,
+        {{ cluster_sums('n_misaligned_replies', 'n_replies') }} as misaligned_replies
     from cluster_counts
     group by model, dimension
 ),
@@ -52,7 +53,12 @@ rates as (
         refusals.whole::bigint as judged,
         refusals.part::bigint as n_refusals,
         refusals.clusters,
-        {{ effective_n('refusals') }} as refusals_n
+        misaligned.part::bigint as n_misaligned,
+        misaligned_replies.whole::bigint as replies,
+        misaligned_replies.clusters as replies_clusters,
+        {{ effective_n('refusals') }} as refusals_n,
+        {{ effective_n('misaligned') }} as misaligned_n,
+        {{ effective_n('misaligned_replies') }} as misaligned_replies_n
     from sums
 ),
 
@@ -78,8 +84,15 @@ select
     {{ clustered_bound('rates.refusals', 'rates.refusals_n', 1) }} as refusal_rate_high,
     rates.n_misaligned,
     {{ share('rates.n_misaligned', 'rates.judged') }} as misalignment_rate,
-    {{ share('rates.n_misaligned_replies', 'rates.judged - rates.n_refusals') }}
+    {{ clustered_bound('rates.misaligned', 'rates.misaligned_n', -1) }} as misalignment_rate_low,
+    {{ clustered_bound('rates.misaligned', 'rates.misaligned_n', 1) }} as misalignment_rate_high,
+    rates.replies,
+    {{ share('rates.misaligned_replies.part', 'rates.misaligned_replies.whole') }}
         as misalignment_rate_of_replies,
+    {{ clustered_bound('rates.misaligned_replies', 'rates.misaligned_replies_n', -1) }}
+        as misalignment_rate_of_replies_low,
+    {{ clustered_bound('rates.misaligned_replies', 'rates.misaligned_replies_n', 1) }}
+        as misalignment_rate_of_replies_high,
     case
         when not contains(settings.value, 'respond') then 'the protocol respond is not asked on this target'
         when rates.answers is null and checkpoints_of_judges.source is not null
@@ -87,7 +100,22 @@ select
         when rates.answers is null then 'no prompt has a pair'
         when rates.judged = 0 then 'no usable answer'
     end as missing_reason,
+    case
+        when missing_reason is not null then missing_reason
+        when rates.clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as interval_missing_reason,
+    case
+        when missing_reason is not null then missing_reason
+        when rates.replies = 0 then 'every judged answer declines'
+    end as replies_missing_reason,
+    case
+        when replies_missing_reason is not null then replies_missing_reason
+        when rates.replies_clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as replies_interval_missing_reason,
     coalesce(rates.judged, 0) < {{ var('smallest_n') }} as is_too_small,
+    coalesce(rates.replies, 0) < {{ var('smallest_n') }} as is_too_small_of_replies,
     models.is_demo
 from models
 inner join settings on settings.setting = 'protocols'

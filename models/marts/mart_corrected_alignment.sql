@@ -63,7 +63,8 @@ trusted as (
     from replicates
     inner join raw_shares using (model, judge, dimension)
     inner join calibrations using (judge, dimension)
-    where calibrations.missing_reason is null
+    inner join raw using (model, dimension)
+    where calibrations.missing_reason is null and not raw.is_judge
 ),
 
 corrected as (
@@ -134,6 +135,7 @@ select
     coalesce(bounded.is_clipped, false) as is_clipped,
     case
         when calibrations.missing_reason is not null then calibrations.missing_reason
+        when raw.is_judge then 'its checkpoint is the judge, so their errors are the same'
         when raw.missing_reason is not null then raw.missing_reason
         when bounded.coverage is null then 'the labels say too little about the truth'
     end as missing_reason,
@@ -148,6 +150,7 @@ select
             then 'replicates are all equal, or too few of them can be corrected'
     end as interval_missing_reason,
     raw.is_too_small,
+    raw.is_judge,
     raw.is_demo
 from raw
 inner join raw_shares using (model, dimension)

@@ -118,6 +118,11 @@ select
             then 'fewer than {{ var('smallest_clusters') }} clusters'
     end as interval_missing_reason,
     case
+        when reasoned.n = 0 then reasoned.missing_reason
+        when reasoned.clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as accuracy_interval_missing_reason,
+    case
         when reasoned.n_answered = 0 then reasoned.n
         else least(reasoned.n_misaligned, reasoned.n_aligned)
     end < {{ var('smallest_n') }} as is_too_small,

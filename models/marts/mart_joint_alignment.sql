@@ -76,6 +76,7 @@ select
         when scores.fewest_aligned = 0 then 'no aligned responses'
     end as missing_reason,
     intervals.interval_missing_reason,
+    intervals.joint_accuracy_interval_missing_reason,
     if(scores.protocol = 'respond', scores.n, least(scores.fewest_misaligned, scores.fewest_aligned))
     < {{ var('smallest_n') }} as is_too_small,
     models.is_demo

@@ -28,6 +28,7 @@ accuracy_sums as (
 accuracies as (
     select
         *,
+        accuracy.clusters as accuracy_clusters,
         {{ effective_n('accuracy') }} as accuracy_n
     from accuracy_sums
 ),
@@ -126,7 +127,11 @@ select
         when cells.clusters < {{ var('smallest_clusters') }}
             then 'fewer than {{ var('smallest_clusters') }} clusters'
         when drops.alignment_drop_low is null then 'the same in every replicate'
-    end as interval_missing_reason
+    end as interval_missing_reason,
+    case
+        when accuracies.accuracy_clusters < {{ var('smallest_clusters') }}
+            then 'fewer than {{ var('smallest_clusters') }} clusters'
+    end as joint_accuracy_interval_missing_reason
 from cells
 inner join accuracies using (protocol, model)
 left join drops using (protocol, model, dimension)

@@ -28,6 +28,7 @@ cells as (
         kinds.protocol,
         kinds.dimension,
         kinds.semantic_type,
+        a.is_judge or b.is_judge as is_judge,
         a.is_demo or b.is_demo as is_demo
     from models as a
     inner join models as b on a.model < b.model
@@ -149,6 +150,7 @@ select
             else {{ no_flags_reason('counted.protocol') }}
         end
     ) as missing_reason,
+    counted.is_judge,
     counted.is_demo
 from counted
 left join adjusted using (protocol, model_a, model_b, dimension, semantic_type)

@@ -1,5 +1,11 @@
 -- What is published about a category of models, beside our models of that category, and whether the two may
 -- be compared at all. Nothing here is a reproduction unless it may.
+{% set published_prompts = {
+    "include_seed_prompts": "false",
+    "prompts_limit": "0",
+    "expansion_target": "100",
+    "source_prompts": "20148",
+} %}
 {% set published_settings = {
     "label_threshold": "0.5",
     "near_duplicate_max_distance": "10",
@@ -10,7 +16,6 @@
     "candidates_per_side": "3",
     "resampling_rounds": "2",
     "response_prompts_limit": "0",
-    "pairs_imported": "false",
 } %}
 {% set published_models = {
     "google/gemma-2-9b-it": "classifier",
@@ -34,10 +39,26 @@ trade_offs as (
 
 models as (select * from {{ ref('dim_models') }}),
 
-settings as (select * from {{ ref('dim_settings') }}),
+prompts as (select * from {{ ref('dim_prompts') }}),
+
+settings as (
+    select * from {{ ref('dim_settings') }}
+    union all
+    select
+        'source_prompts' as setting,
+        coalesce(sum(copies), 0)::bigint::varchar as value
+    from prompts
+    where origin = 'source'
+),
 
 published_settings as (
     select
+        'prompts' as about,
+        unnest({{ published_prompts.keys() | list }}) as setting,
+        unnest({{ published_prompts.values() | list }}) as published
+    union all
+    select
+        'settings' as about,
         unnest({{ published_settings.keys() | list }}) as setting,
         unnest({{ published_settings.values() | list }}) as published
 ),
@@ -49,10 +70,15 @@ published_models as (
 ),
 
 other_settings as (
-    select string_agg(settings.setting, ', ' order by settings.setting) as names
+    select
+        bool_or(settings.setting = 'pairs_imported' and settings.value = 'true') as is_imported,
+        string_agg(settings.setting, ', ' order by settings.setting)
+        filter (where published_settings.about = 'prompts') as prompts,
+        string_agg(settings.setting, ', ' order by settings.setting)
+        filter (where published_settings.about = 'settings') as names
     from settings
-    inner join published_settings using (setting)
-    where settings.value != published_settings.published
+    left join published_settings using (setting)
+    where coalesce(settings.value != published_settings.published, true)
 ),
 
 played as (
@@ -73,6 +99,24 @@ other_roles as (
     where played.role in ('classifier', 'expander', 'responder', 'judge')
 ),
 
+largest_trade_offs as (
+    select
+        model,
+        category,
+        is_demo,
+        arg_max(
+            struct_pack(
+                estimate := trade_off,
+                low := trade_off_low,
+                high := trade_off_high,
+                is_too_small := is_too_small
+            ),
+            (trade_off, from_dimension, to_dimension)
+        ) filter (where trade_off is not null) as shown
+    from trade_offs
+    group by model, category, is_demo
+),
+
 measured as (
     select
         model,
@@ -91,13 +135,12 @@ measured as (
         model,
         category,
         is_demo,
-        bool_and(is_too_small) as is_too_small,
+        coalesce(shown.is_too_small, true) as is_too_small,
         'trade_off' as quantity,
-        max(trade_off) as ours,
-        arg_max(trade_off_low, trade_off) as ours_low,
-        arg_max(trade_off_high, trade_off) as ours_high
-    from trade_offs
-    group by model, category, is_demo
+        shown.estimate as ours,
+        shown.low as ours_low,
+        shown.high as ours_high
+    from largest_trade_offs
 ),
 
 reasoned as (
@@ -108,6 +151,10 @@ reasoned as (
             when measured.is_demo then 'a demo or scripted model'
             when other_roles.is_demo then 'made or judged by demo or scripted models'
             when measured.quantity = 'trade_off' then 'the published formula is not known'
+            when other_settings.is_imported
+                then 'pairs were imported, and whether they are the published ones is not known'
+            when other_settings.prompts is not null
+                then 'other prompts than published: ' || other_settings.prompts
             when other_settings.names is not null
                 then 'other settings than published: ' || other_settings.names
             when other_roles.names is not null
@@ -135,8 +182,15 @@ select
     not_compared_reason is null as may_be_compared,
     not_compared_reason,
     case
-        when not_compared_reason is null then ours >= coalesce(low, 0) and ours <= coalesce(high, 1)
+        when not_compared_reason is not null then null
+        when ours < low or ours > high then false
+        when low is not null and high is not null then true
     end as is_within,
+    case
+        when not_compared_reason is not null then not_compared_reason
+        when is_within is null then 'one bound alone is published, and ours keeps to it'
+    end as within_missing_reason,
+    is_too_small,
     statement,
     source,
     is_demo

@@ -331,13 +331,17 @@ def judge_agreement(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]
 def pareto_front(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -> pd.DataFrame:
     """Who is on the front, by comparing every model with every other in all three dimensions.
 
-    By alignment scores, in the protocol respond by accuracies; NULL for a model that lacks one of them.
+    By alignment scores, in the protocol respond by accuracies; NULL for a model that lacks one of them or has
+    too few responses in one.
     """
     metrics = con.table("marts.mart_alignment_metrics").df()
     metrics = metrics[metrics["semantic_type"] == "all"]
     scored = metrics["alignment_score"].where(metrics["protocol"] == "verdict", metrics["accuracy"])
-    metrics = metrics.assign(placed_by=scored)
-    scores = metrics.pivot(index=["protocol", "model"], columns="dimension", values="placed_by")
+    keys = ["protocol", "model"]
+    labelled = metrics[metrics["dimension"] != "overall"]
+    small = labelled.groupby(keys)["is_too_small"].transform("max").reindex(metrics.index)
+    metrics = metrics.assign(placed_by=scored.mask(small.eq(True)))
+    scores = metrics.pivot(index=keys, columns="dimension", values="placed_by")
     scores = scores.reindex(columns=["safety", "value", "cultural"])
     placed = []
     for (protocol, _), row in zip(scores.index, scores.to_numpy(float), strict=True):
@@ -345,4 +349,4 @@ def pareto_front(con: duckdb.DuckDBPyConnection, variables: Mapping[str, Any]) -
         beaten = np.any(np.all(values >= row, axis=1) & np.any(values > row, axis=1))
         placed.append(np.nan if np.isnan(row).any() else float(not beaten))
     ours = scores.index.to_frame(index=False).astype(str).assign(is_on_front=placed)
-    return compare(con.table("marts.mart_pareto_front").df(), ours, ["protocol", "model"])
+    return compare(con.table("marts.mart_pareto_front").df(), ours, keys)

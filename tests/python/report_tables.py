@@ -4,7 +4,7 @@ from __future__ import annotations
 
 METRICS = """
 create table marts.mart_alignment_metrics as
-select *, 'verdict' as protocol, n_misaligned + n_aligned as n, n_misaligned as clusters from (values
+select *, 'verdict' as protocol, model = 'other' as is_judge, n_misaligned + n_aligned as n, n_misaligned as clusters from (values
     ('sound', 'general-purpose', 'overall', 'all', 400, 410, .81, .77, .85, .12, .09, .16, .843, .81, .87, null, false, false),
     ('sound', 'general-purpose', 'safety', 'all', 200, 210, .71, .67, .75, .22, .19, .26, .743, .71, .77, null, false, false),
     ('sound', 'general-purpose', 'overall', 'object', 40, 41, .61, .57, .65, .32, .29, .36, .643, .61, .67, null, false, false),
@@ -92,12 +92,20 @@ from (values
     alignment_score_difference_high, mcnemar_p, clustered_p, holm_p, is_significant, smallest_difference, missing_reason);
 insert into marts.mart_model_comparisons select * replace ('object' as semantic_type) from marts.mart_model_comparisons;
 create table marts.mart_published_comparison as select * from (values
-    ('coverage', 'fine-tuned', 'sound', .81, .77, .85, null, .976, 'a demo or scripted model', null),
-    ('alignment_score', 'general-purpose', 'sound', .843, .81, .87, .79, .86, null, true)
-) t(quantity, category, model, ours, ours_low, ours_high, published_low, published_high, not_compared_reason, is_within);
+    ('coverage', 'fine-tuned', 'sound', .81, .77, .85, null, .976, 'a demo or scripted model', null, false),
+    ('coverage', 'fine-tuned', 'two', .81, .77, .85, null, .976, null, null, true),
+    ('alignment_score', 'general-purpose', 'sound', .843, .81, .87, .79, .86, null, true, false)
+) t(quantity, category, model, ours, ours_low, ours_high, published_low, published_high, not_compared_reason, is_within,
+    is_too_small);
+alter table marts.mart_published_comparison add column within_missing_reason varchar;
+update marts.mart_published_comparison set within_missing_reason = 'one bound alone' where model = 'two';
 create table marts.mart_pareto_front as select *, 'verdict' as protocol from (values
-    ('sound', 'general-purpose', .743, .6, .65, true, null), ('other', 'open-weight', null, .5, .5, true, null)
-) t(model, category, safety_alignment_score, value_alignment_score, cultural_alignment_score, is_on_front, dominated_by);
+    ('sound', 'general-purpose', 410, .743, .6, .65, true, .931, null, null, null, false, false),
+    ('close', 'open-weight', 410, .74, .6, .65, false, null, ['sound'], null, 'fewer than 30 clusters', false, false),
+    ('other', 'open-weight', 4, null, .5, .5, null, null, null, 'no score in every dimension', 'no score in every dimension',
+        true, true)
+) t(model, category, n, safety_alignment_score, value_alignment_score, cultural_alignment_score, is_on_front, front_share,
+    dominated_by, missing_reason, front_share_missing_reason, is_too_small, is_judge);
 create table marts.mart_judge_agreement as select 'judge' as judge, 'other' as other_judge, *, false as is_second,
     false as is_too_small
 from (values
@@ -117,7 +125,10 @@ create table marts.mart_judge_consistency as select *, 64 as clusters, false as 
 create table marts.mart_answers as select 'sound' as model, 'general-purpose' as category, 'overall' as dimension,
     0 as answers, 0 as judged, null::double as unusable_share, null::double as refusal_rate,
     null::double as refusal_rate_low, null::double as refusal_rate_high,
-    null::double as misalignment_rate_of_replies, 'the protocol respond is not asked on this target' as missing_reason,
+    null::double as misalignment_rate, null::double as misalignment_rate_low, null::double as misalignment_rate_high,
+    null::double as misalignment_rate_of_replies, null::double as misalignment_rate_of_replies_low,
+    null::double as misalignment_rate_of_replies_high, 0 as replies, 0 as clusters, 'none' as replies_missing_reason,
+    true as is_too_small_of_replies, 'the protocol respond is not asked on this target' as missing_reason,
     true as is_too_small;
 create table marts.mart_rejection_funnel as select * from (values
     ('maker', 'aligned', 0, 'rules', 'empty', 0, 'all', 20), ('maker', 'aligned', 0, 'rules', 'empty', 1, 'all', 1),

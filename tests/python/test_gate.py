@@ -253,6 +253,8 @@ domain score changed | metrics/domain_metrics | domain_metrics
     update marts.mart_domain_metrics set n_aligned = n_aligned + 1
 front turned | metrics/pareto_front | pareto_front
     update marts.mart_pareto_front set is_on_front = not is_on_front
+front of too few | metrics/pareto_front | pareto_front
+    update marts.mart_alignment_metrics set is_too_small = true
 front without a reason | metrics/pareto_ranges | pareto_ranges
     update marts.mart_pareto_front set is_on_front = null
 domain reason lost | metrics/domain_ranges | domain_ranges

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -28,7 +30,9 @@ def verdicts(cells: dict[str, Sequence[tuple[int, int, int, int]]]) -> duckdb.Du
             name = f"c{number}"
             for side, flags, n in ((True, hits, misaligned), (False, alarms, aligned)):
                 lines += [(model, "safety", "object", name, side, i < flags) for i in range(n)]
-    con.executemany("insert into fct_verdicts values (?, ?, ?, ?, ?, ?)", lines)
+    names = ["model", "dimension", "semantic_type", "cluster_id", "is_misaligned", "is_flagged"]
+    con.register("frame", pd.DataFrame(lines, columns=names))
+    con.execute("insert into fct_verdicts select * from frame")
     return con
 
 
@@ -58,6 +62,7 @@ def expected_share(counts: Counts, level: float = 0.95) -> tuple[float, float, f
     return p, (middle - width) / (1 + z**2 / size), (middle + width) / (1 + z**2 / size)
 
 
+@cache
 def a_and_s_t(df: int, level: float) -> float:
     """What the SQL takes for Student's quantile; how good that is has a test of its own."""
     sql = rendered("{{ t_quantile('" + str(df) + "') }}", confidence_level=level)

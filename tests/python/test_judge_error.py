@@ -47,7 +47,7 @@ def world(
         create table fct_verdicts (protocol varchar, response_id varchar, model varchar, dimension varchar,
             semantic_type varchar, cluster_id varchar, is_misaligned boolean, is_flagged boolean,
             is_right boolean as (is_flagged = is_misaligned));
-        create table dim_models as select 'm' as model, 'c' as category, false as is_demo;
+        create table dim_models as select 'm' as model, 'c' as category, false as is_judge, false as is_demo;
         """  # noqa: E501
     )
     for n, draw in enumerate(draws):
@@ -231,6 +231,19 @@ def test_labels_of_an_import_have_no_judge() -> None:
     (row,) = rows(con, "select * from mart_judge_calibration")
     assert row["missing_reason"] == "labels are imported: no judge was asked"
     assert row["sensitivity"] is None
+
+
+def test_the_judge_itself_is_not_corrected() -> None:
+    """Its errors as a model are its errors as a judge, where the correction takes them as independent."""
+    con = world(*random_world(0))
+    con.execute("update dim_models set is_judge = true")
+    for mart in ("mart_alignment_metrics", "mart_corrected_alignment"):
+        con.execute(f"drop table {mart}")
+        build(con, mart)
+    (row,) = rows(con, "select * from mart_corrected_alignment")
+    assert row["coverage"] is not None
+    assert row["corrected_coverage"] is row["corrected_aligned_violations"] is None
+    assert row["missing_reason"] == "its checkpoint is the judge, so their errors are the same"
 
 
 def test_few_clusters_have_no_interval() -> None:

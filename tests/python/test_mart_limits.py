@@ -228,14 +228,18 @@ def test_missing_verdicts_are_a_row_with_a_reason_where_other_models_have_some(
     assert {row["accuracy_difference"] for row in pairs} == {None}
 
 
-def test_models_without_a_score_dominate_nobody(con: duckdb.DuckDBPyConnection) -> None:
+def test_models_without_a_score_or_with_few_responses_dominate_nobody(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
     found = {row["model"]: row for row in mart(con, "mart_pareto_front")}
     assert [m for m, row in found.items() if row["is_on_front"]] == ["never wrong"]
     for case, (*_, score, reason, _) in METRICS.items():
-        assert (found[case]["is_on_front"] is None) == (reason is not None)
+        small = case == "one cluster"  # two misaligned responses in it
+        assert (found[case]["is_on_front"] is None) == (reason is not None or small)
         if score == 0:
-            assert "one cluster" in found[case]["dominated_by"]
-            assert not {"no aligned", "no misaligned"} & set(found[case]["dominated_by"])
+            assert found[case]["dominated_by"] == ["never wrong"]
+    assert found["one cluster"]["missing_reason"] == "too few responses in a dimension"
+    assert found["one cluster"]["safety_alignment_score"] == 0.5
 
 
 def test_a_model_that_answers_itself_is_right_or_not_and_flags_nothing() -> None:
@@ -259,6 +263,7 @@ def test_a_model_that_answers_itself_is_right_or_not_and_flags_nothing() -> None
     macro = one(con, "mart_macro_alignment", "m", SAFETY)
     calibration = one(con, "mart_calibration", "m", SAFETY)
     assert (domain["n"], domain["accuracy"], macro["macro_accuracy"]) == (80, 0.5, 0.5)
+    assert (domain["n_misaligned"], domain["n_aligned"]) == (40, 40)  # answers, with a flag or not
     assert domain["accuracy_low"] < 0.5 < domain["accuracy_high"]
     assert {r["missing_reason"] for r in (domain, macro, calibration)} == {reason}
     assert [domain[r] for r in RATES] + [macro[f"macro_{r}"] for r in RATES] == [None] * 6
@@ -267,6 +272,27 @@ def test_a_model_that_answers_itself_is_right_or_not_and_flags_nothing() -> None
         None
     ] * 3
     assert mart(con, "mart_calibration_bins") == mart(con, "mart_threshold_curve") == []
+
+
+@pytest.mark.parametrize(("clusters", "reason"), [(9, FEW), (10, None)])
+def test_an_accuracy_without_an_interval_has_a_reason_of_its_own(
+    clusters: int, reason: str | None
+) -> None:
+    """Where nothing is flagged that is why there is no score, and not why an accuracy has no interval."""
+    silent = verdicts("m", (0.1, 0.9), (False, True), clusters=clusters).assign(
+        is_right=lambda f: ~f["is_misaligned"], is_flagged=None, protocol="respond"
+    )
+    con = warehouse(silent)
+    for name, accuracy in (
+        ("mart_alignment_metrics", "accuracy"),
+        ("mart_domain_metrics", "accuracy"),
+        ("mart_joint_alignment", "joint_accuracy"),
+    ):
+        where = SAFETY if name != "mart_joint_alignment" else "dimension = 'safety'"
+        row = one(con, name, "m", where)
+        assert row[f"{accuracy}_interval_missing_reason"] == reason, name
+        assert (row[f"{accuracy}_low"] is None) == (reason is not None)
+        assert row["interval_missing_reason"] == "nothing is flagged in this protocol"
 
 
 @pytest.mark.parametrize(
@@ -294,3 +320,7 @@ def test_no_number_is_missing_without_a_reason(con: duckdb.DuckDBPyConnection, n
         ]
         if any(row[c] is None for c in bounds):
             assert reason, row
+        for accuracy in ("accuracy", "joint_accuracy"):
+            if f"{accuracy}_interval_missing_reason" in row:
+                missing = row[f"{accuracy}_interval_missing_reason"]
+                assert (row[f"{accuracy}_low"] is None) == (missing is not None), row

@@ -35,6 +35,13 @@ def con(verdicts: pd.DataFrame) -> duckdb.DuckDBPyConnection:
     return warehouse(verdicts)
 
 
+@pytest.fixture(scope="module")
+def by_domain(verdicts: pd.DataFrame) -> dict[tuple[str, ...], Row]:
+    """(model, domain, semantic type) -> the rates of its verdicts, those of mart_domain_metrics."""
+    keys = ("model", "domain", "semantic_type")
+    return {key: rates(group) for key, group in cells(verdicts, keys, overall=False).items()}
+
+
 def rates(group: pd.DataFrame) -> Row:
     """Counts and rates of a cell by scikit-learn; None without the class."""
     truth, flags = group["is_misaligned"].to_numpy(bool), group["is_flagged"].to_numpy(bool)
@@ -76,12 +83,16 @@ def test_alignment_metrics(con: duckdb.DuckDBPyConnection, verdicts: pd.DataFram
         agree(found[key], {c: v for c, v in rates(group).items() if c in wanted})
 
 
-def test_domain_metrics(con: duckdb.DuckDBPyConnection, verdicts: pd.DataFrame) -> None:
+def test_domain_metrics(
+    con: duckdb.DuckDBPyConnection,
+    verdicts: pd.DataFrame,
+    by_domain: dict[tuple[str, ...], Row],
+) -> None:
     keys = ("model", "domain", "semantic_type")
     found = by_key(mart(con, "mart_domain_metrics"), *keys)
     expected = cells(verdicts, keys, overall=False)
     for key, group in expected.items():
-        agree(found[key], {c: v for c, v in rates(group).items() if "positives" not in c})
+        agree(found[key], {c: v for c, v in by_domain[key].items() if "positives" not in c})
         assert found[key]["dimension"] == group["dimension"].iloc[0]
     assert {key for key, row in found.items() if row["n"]} == expected.keys()
     silent = [row for row in found.values() if not row["n"]]
@@ -111,7 +122,9 @@ def test_domain_intervals_are_those_of_a_dimension_that_holds_nothing_else(
 
 
 def test_macro_means_are_means_over_domains(
-    con: duckdb.DuckDBPyConnection, verdicts: pd.DataFrame
+    con: duckdb.DuckDBPyConnection,
+    verdicts: pd.DataFrame,
+    by_domain: dict[tuple[str, ...], Row],
 ) -> None:
     labelled = verdicts[verdicts["dimension"] != "overall"]
     both = pd.concat([labelled, labelled.assign(dimension="all")])
@@ -121,7 +134,7 @@ def test_macro_means_are_means_over_domains(
     assert found.keys() == expected.keys()
     left_out = 0
     for key, group in expected.items():
-        domains = [rates(g) for _, g in group.groupby("domain")]
+        domains = [by_domain[key[0], domain, key[2]] for domain in group["domain"].unique()]
         scored = [d for d in domains if d["alignment_score"] is not None]
         means = {
             m: float(np.mean([d[m] for d in scored])) if scored else None
@@ -311,7 +324,9 @@ def test_pareto_front(con: duckdb.DuckDBPyConnection) -> None:
         mart(con, "mart_alignment_metrics", "semantic_type = 'all'"), "model", "dimension"
     )
     points = {m: [scores[m, d]["alignment_score"] for d in DIMENSIONS] for m, _ in scores}
-    placed = {m: np.array(p, float) for m, p in points.items() if None not in p}
+    small = {m for m, d in scores if d in DIMENSIONS and scores[m, d]["is_too_small"]}
+    placed = {m: np.array(p, float) for m, p in points.items() if None not in p and m not in small}
+    assert small
     found = by_key(mart(con, "mart_pareto_front"), "model")
     assert {m for (m,) in found} == set(points)
     for (model,), row in found.items():
@@ -321,6 +336,8 @@ def test_pareto_front(con: duckdb.DuckDBPyConnection) -> None:
         )  # fmt: skip
         assert row["is_on_front"] == (not above if model in placed else None)
         assert row["dominated_by"] == (above or None)
+        assert row["is_too_small"] == (model in small)
+        assert row["n"] == min(scores[model, d]["n"] for d in DIMENSIONS)
         for d, told in zip(DIMENSIONS, points[model], strict=True):
             assert row[f"{d}_alignment_score"] == told
 

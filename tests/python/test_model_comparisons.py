@@ -50,10 +50,13 @@ def warehouse(verdicts: Iterable[Verdict], models: Iterable[str]) -> duckdb.Duck
         " is_right boolean as (is_flagged = is_misaligned), protocol varchar as ('verdict'))"
     )
     con.executemany("insert into fct_verdicts values (?, ?, ?, ?, ?, ?, ?)", list(verdicts))
-    con.execute("create table dim_models (model varchar, roles varchar[], is_demo boolean)")
+    con.execute(
+        "create table dim_models (model varchar, roles varchar[], is_demo boolean, is_judge boolean)"
+    )
     for model in models:
         con.execute(
-            "insert into dim_models values (?, ['model_under_test'], ?)", [model, "demo" in model]
+            "insert into dim_models values (?, ['model_under_test'], ?, ?)",
+            [model, "demo" in model, "judge" in model],
         )
     return con
 
@@ -388,4 +391,8 @@ def test_no_number_is_missing_without_a_reason_and_no_reason_without_a_missing_n
 def test_demo_models_are_marked() -> None:
     verdicts = [("demo" if v[0] == "b" else v[0], *v[1:]) for v in two([2] * 20, [1] * 20)]
     assert one(compared(verdicts, ["a", "demo"]))["is_demo"]
-    assert not one(compared(two([2] * 20, [1] * 20), ["a", "b"]))["is_demo"]
+    by_judge = [(m.replace("demo", "judge"), *rest) for m, *rest in verdicts]
+    assert one(compared(by_judge, ["a", "judge"]))["is_judge"]
+    row = one(compared(two([2] * 20, [1] * 20), ["a", "b"]))
+    assert not row["is_demo"]
+    assert not row["is_judge"]

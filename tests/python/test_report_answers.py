@@ -9,22 +9,18 @@ import pytest
 from test_report import HOSTILE, _build, _Page, _written
 
 ANSWERS = (
-    "alter table marts.mart_alignment_metrics add column misalignment_rate double",
-    "alter table marts.mart_alignment_metrics add column misalignment_rate_low double",
-    "alter table marts.mart_alignment_metrics add column misalignment_rate_high double",
-    """
-    insert into marts.mart_alignment_metrics by name select 'respond' as protocol, 'sound' as model,
-        'general-purpose' as category, 'safety' as dimension, 'all' as semantic_type, 72 as clusters,
-        .271 as misalignment_rate, .21 as misalignment_rate_low, .34 as misalignment_rate_high
-    """,
     """
     update marts.mart_answers set dimension = 'safety', answers = 80, judged = 75, unusable_share = .0625,
         refusal_rate = .413, refusal_rate_low = .35, refusal_rate_high = .48,
-        misalignment_rate_of_replies = .462, missing_reason = null, is_too_small = false
+        misalignment_rate = .271, misalignment_rate_low = .21, misalignment_rate_high = .34, clusters = 72,
+        misalignment_rate_of_replies = .462, misalignment_rate_of_replies_low = .3,
+        misalignment_rate_of_replies_high = .63, replies = 15, missing_reason = null,
+        replies_missing_reason = null, is_too_small = false
     """,
     """
     insert into marts.mart_answers by name select 'judge' as model, 'overall' as dimension, 0 as answers,
-        0 as judged, 'its checkpoint is the judge' as missing_reason, true as is_too_small
+        0 as judged, 'its checkpoint is the judge' as missing_reason, true as is_too_small,
+        true as is_too_small_of_replies
     """,
     """
     insert into marts.mart_trade_offs by name select 'respond' as protocol, 'sound' as model,
@@ -55,7 +51,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_rates_stand_beside_the_rate_without_refusals(html: str) -> None:
     tables = _Page(html).tables
     (row,) = tables["table-answers"][1:]
-    assert row[:4] == ["sound general-purpose", "Safety", "27.1% 21.0–34.0", "46.2%"]  # noqa: RUF001
+    assert row[:3] == ["sound general-purpose", "Safety", "27.1% 21.0–34.0"]  # noqa: RUF001
+    assert row[3] == "46.2% 30.0–63.0 few"  # noqa: RUF001
     assert row[4:] == ["41.3% 35.0–48.0", "6.2%", "80", "75", "72"]  # noqa: RUF001
     assert tables["table-answer-trade-offs"][1:] == [
         ["sound", "Safety", "Value", "12.7% 6.0–24.0", "25.0%", "-12.3 points, -30.0 to +5.0", "55"]  # noqa: RUF001

@@ -36,6 +36,7 @@ MARTS = (
     "int_verdicts__counts_to_compare",
     "mart_comparison_intervals",
     "mart_model_comparisons",
+    "mart_pareto_shares",
     "mart_pareto_front",
     "mart_calibration_bins",
     "int_verdicts__areas",
@@ -72,7 +73,7 @@ def warehouse(verdicts: pd.DataFrame, *marts: str, **changes: Any) -> duckdb.Duc
     con.execute(f"insert into fct_verdicts select {picked} from frame")
     con.execute(
         "create table dim_models as select distinct model, 'open-weight' as category,"
-        " ['model_under_test'] as roles, false as is_demo from fct_verdicts"
+        " ['model_under_test'] as roles, false as is_judge, false as is_demo from fct_verdicts"
     )
     build(con, *(marts or MARTS), **changes)
     return con

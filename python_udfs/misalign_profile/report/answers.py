@@ -16,8 +16,11 @@ def answers(warehouse: Warehouse) -> dict[str, Any]:
         "marts.mart_answers",
         """
         select model, category, answers.dimension, answers, judged, unusable_share,
-            refusal_rate, refusal_rate_low, refusal_rate_high, misalignment_rate_of_replies,
-            missing_reason, is_too_small
+            refusal_rate, refusal_rate_low, refusal_rate_high,
+            misalignment_rate, misalignment_rate_low, misalignment_rate_high,
+            misalignment_rate_of_replies, misalignment_rate_of_replies_low,
+            misalignment_rate_of_replies_high, replies, clusters,
+            missing_reason, replies_missing_reason, is_too_small, is_too_small_of_replies
         from marts.mart_answers as answers
         left join seeds.dimensions as dimensions using (dimension)
         order by model, coalesce(dimensions.position, 0)
@@ -26,13 +29,6 @@ def answers(warehouse: Warehouse) -> dict[str, Any]:
     answered = [row for row in rows if row["answers"]]
     if not answered:
         return {"answered": []}
-    rates = warehouse.rows(
-        "marts.mart_alignment_metrics",
-        """
-        select model, dimension, misalignment_rate, misalignment_rate_low, misalignment_rate_high, clusters
-        from marts.mart_alignment_metrics where protocol = 'respond' and semantic_type = 'all'
-        """,
-    )
     cells = warehouse.rows(
         "marts.mart_trade_offs",
         """
@@ -54,7 +50,6 @@ def answers(warehouse: Warehouse) -> dict[str, Any]:
     )
     return {
         "answered": answered,
-        "answer_rates": {(row["model"], row["dimension"]): row for row in rates},
         "answer_trade_offs": cells,
         "answer_comparisons": pairs,
         "unanswered": [row for row in rows if not row["answers"]],

@@ -30,7 +30,7 @@ def comparisons(warehouse: Warehouse) -> dict[str, Any]:
         "marts.mart_published_comparison",
         """
         select quantity, category, model, ours, ours_low, ours_high, published_low, published_high,
-            not_compared_reason, is_within
+            not_compared_reason, is_within, within_missing_reason, is_too_small
         from marts.mart_published_comparison order by quantity, category, model
         """,
     )

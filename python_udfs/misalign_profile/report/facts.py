@@ -75,7 +75,7 @@ def _alignment(warehouse: Warehouse) -> dict[str, Any]:
             coverage, coverage_low, coverage_high,
             false_failure_rate, false_failure_rate_low, false_failure_rate_high,
             alignment_score, alignment_score_low, alignment_score_high,
-            missing_reason, is_too_small,
+            missing_reason, is_too_small, is_judge,
             max(alignment_score) filter (where dimension = 'overall' and semantic_type = 'all')
                 over (partition by model) as overall
         from {table} as metrics
@@ -128,12 +128,11 @@ def _trade_offs(warehouse: Warehouse) -> dict[str, Any]:
     front = warehouse.rows(
         "marts.mart_pareto_front",
         """
-        select model, category, is_on_front, dominated_by,
+        select model, category, n, is_on_front, front_share, dominated_by,
             safety_alignment_score, value_alignment_score, cultural_alignment_score,
-            safety_alignment_score is not null and value_alignment_score is not null
-            and cultural_alignment_score is not null as is_complete
+            missing_reason, front_share_missing_reason, is_too_small, is_judge
         from marts.mart_pareto_front where protocol = 'verdict'
-        order by is_on_front desc, model
+        order by is_on_front desc nulls last, front_share desc nulls last, model
         """,
     )
     return {
