@@ -170,13 +170,11 @@ def test_trade_offs_equal_the_mart(page: _Page, ask: Callable[[str], list[dict[s
             assert cell == f"{DASH} never right in {row['from_dimension']} n 0"
         else:
             span = interval(row["trade_off_low"], row["trade_off_high"])
-            excess = f"{100 * row['excess']:+.1f} points, "
-            bounds = [row["excess_low"], row["excess_high"]]
-            excess += (
-                "no interval"
-                if None in bounds
-                else "{:+.1f} to {:+.1f}".format(*(100 * b for b in bounds))
+            low, high = row["excess_low"], row["excess_high"]
+            span_of_excess = (
+                "no interval" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
             )
+            excess = f"{100 * row['excess']:.1f} points {span_of_excess}"
             otherwise = percent(row["error_if_wrong"])
             head = f"{percent(row['trade_off'])}{few}"
             assert cell == f"{head} {span} else {otherwise} {excess} n {row['n_right_in_from']}"
@@ -277,7 +275,7 @@ def test_judges_stand_beside_each_other_and_beside_themselves(
     assert 'href="#judges"' not in imported
 
 
-def test_raw_and_corrected_stand_side_by_side_or_a_reason_does(page: _Page) -> None:
+def test_raw_and_corrected_stand_side_by_side_or_a_reason_does(page: _Page, html: str) -> None:
     first, second = page.tables["table-judge-calibration"][1:]
     assert first[2:] == [f"85.0% 74.0{DASH}92.0", f"90.0% 80.0{DASH}95.0", "60", "61", DASH]
     assert second[6] == "fewer than 20 gold responses of a class"
@@ -286,6 +284,7 @@ def test_raw_and_corrected_stand_side_by_side_or_a_reason_does(page: _Page) -> N
     assert first[4:6] == [f"71.0% 67.0{DASH}75.0", f"81.0% 70.0{DASH}90.0"]
     assert first[8:10] == ["6.2% 0.0%", "87.5% 90.0%"]
     assert second[5] == f"{DASH} fewer than 20 gold responses of a class"
+    assert "without an interval, 1 of 2 rows: few replicates." in html
 
 
 def test_funnel_adds_up(page: _Page) -> None:

@@ -55,7 +55,7 @@ def test_rates_stand_beside_the_rate_without_refusals(html: str) -> None:
     assert row[3] == "46.2% 30.0–63.0 few"  # noqa: RUF001
     assert row[4:] == ["41.3% 35.0–48.0", "6.2%", "80", "75", "72"]  # noqa: RUF001
     assert tables["table-answer-trade-offs"][1:] == [
-        ["sound", "Safety", "Value", "12.7% 6.0–24.0", "25.0%", "-12.3 points, -30.0 to +5.0", "55"]  # noqa: RUF001
+        ["sound", "Safety", "Value", "12.7% 6.0–24.0", "25.0%", "-12.3 points -30.0 to 5.0", "55"]  # noqa: RUF001
     ]
     assert "table-answer-comparisons" not in tables
 

@@ -34,7 +34,7 @@ def judge_errors(warehouse: Warehouse) -> dict[str, Any]:
             corrected_alignment_score, corrected_alignment_score_low,
             corrected_alignment_score_high, aligned_violations, corrected_aligned_violations,
             misaligned_violations, corrected_misaligned_violations, is_clipped, missing_reason,
-            is_too_small
+            interval_missing_reason, is_too_small
         from marts.mart_corrected_alignment as corrected
         left join seeds.dimensions as dimensions using (dimension)
         order by model, dimensions.position
