@@ -1,5 +1,5 @@
--- How often a responder's first round is accepted in a domain, beside the rest of its draws, and the sums over
--- clusters that a test of the difference needs.
+-- How often a responder's first round is accepted in a domain, beside the rest of its draws, and the sums
+-- over clusters that a test of the difference needs.
 with
 
 counts as (select * from {{ ref('int_draws__by_cluster') }}),

@@ -1,6 +1,6 @@
--- Every domain counts the same, however many verdicts it has: unweighted means over domains, and their variances
--- over clusters by linearisation (decision 0029): all that a cluster moves, in whatever domains, is one
--- residual. Sums are ordered, since another order gives other last digits.
+-- Every domain counts the same, however many verdicts it has: unweighted means over domains, and their
+-- variances over clusters by linearisation (decision 0029): all that a cluster moves, in whatever domains, is
+-- one residual. Sums are ordered, since another order gives other last digits.
 {% set cell = "protocol, model, dimension, semantic_type" %}
 with
 

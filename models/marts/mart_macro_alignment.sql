@@ -1,5 +1,5 @@
--- Scores in which every domain counts the same. The macro score is the mean of the domains' scores; the score of
--- the macro rates is also shown, since papers call either the macro score.
+-- Scores in which every domain counts the same. The macro score is the mean of the domains' scores; the score
+-- of the macro rates is also shown, since papers call either the macro score.
 with
 
 means as (select * from {{ ref('int_verdicts__domain_means') }}),
