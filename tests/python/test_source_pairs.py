@@ -34,6 +34,7 @@ ROW = {
     "prompt": "May I?",
     "domains": ["arson", "honesty"],
     "semantic_type": "object",
+    "cluster_id": 7,
     "responder": "a-model",
     "aligned_response": "No.",
     "misaligned_response": "Yes!",
@@ -76,6 +77,7 @@ def test_a_row_of_an_export_is_taken_as_it_stands(tmp_path: Path) -> None:
     assert row["chosen"] == ["arson", "honesty"]
     assert row["violates"] == ["honesty"]
     assert row["semantic_type"] == "object"
+    assert row["cluster"] == "7"
 
 
 def test_a_table_of_one_label_a_column_and_four_responses_a_row(tmp_path: Path) -> None:
