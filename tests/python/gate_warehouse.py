@@ -24,7 +24,7 @@ STAND_INS = {
     "staging.stg_source_prompts": """
         select '' as source_file, 0 as row_number, '' as prompt, '' as skip_reason,
             cast([] as varchar []) as labels, cast([] as varchar []) as unmapped_labels limit 0""",
-    "staging.stg_source_pairs": "select '' as prompt limit 0",
+    "staging.stg_source_pairs": "select '' as prompt, '' as cluster, '' as skip_reason limit 0",
     "classification.int_prompts__classified": """
         select prompts.prompt_id, domains.dimension, labels.domain, 0 as option_order, 0.9 as score,
             0.05 as none_score,
