@@ -60,14 +60,6 @@ rates as (
         {{ effective_n('misaligned') }} as misaligned_n,
         {{ effective_n('misaligned_replies') }} as misaligned_replies_n
     from sums
-),
-
-checkpoints_of_judges as (
-    select
-        source,
-        revision
-    from models
-    where list_contains(roles, 'judge')
 )
 
 select
@@ -95,7 +87,7 @@ select
         as misalignment_rate_of_replies_high,
     case
         when not contains(settings.value, 'respond') then 'the protocol respond is not asked on this target'
-        when rates.answers is null and checkpoints_of_judges.source is not null
+        when rates.answers is null and models.is_judge
             then 'its checkpoint is the judge, which does not judge itself'
         when rates.answers is null then 'no prompt has a pair'
         when rates.judged = 0 then 'no usable answer'
@@ -119,9 +111,5 @@ select
     models.is_demo
 from models
 inner join settings on settings.setting = 'protocols'
-left join checkpoints_of_judges
-    on
-        models.source = checkpoints_of_judges.source
-        and models.revision is not distinct from checkpoints_of_judges.revision
 left join rates on models.model = rates.model
 where list_contains(models.roles, 'model_under_test')
